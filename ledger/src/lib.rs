@@ -1,0 +1,29 @@
+//! The ground floor of Nachweis.
+//!
+//! What a record, block, vote, certificate, log, proof and receipt *is* on paper, how each is checked,
+//! and the rules of what may follow what: values and pure functions.
+//!
+//! It is not a node and not a client: it has no I/O, no clock, no randomness, no async, and knows no
+//! file, socket or path. The same bytes in give the same result on every machine.
+//!
+//! # Map
+//!
+//! - bytes: [`codec`], [`hash`], [`id`], [`key`]
+//! - consensus on paper: [`validator_set`], [`header`], [`vote`], [`certificate`]
+#![no_std]
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm
+)]
+
+extern crate alloc;
+
+pub mod certificate;
+pub mod codec;
+pub mod hash;
+pub mod header;
+pub mod id;
+pub mod key;
+pub mod validator_set;
+pub mod vote;
