@@ -9,7 +9,9 @@
 //! # Map
 //!
 //! - bytes: [`codec`], [`hash`], [`id`], [`key`]
-//! - consensus on paper: [`validator_set`], [`header`], [`vote`], [`certificate`]
+//! - consensus on paper: [`validator_set`], [`header`], [`body`], [`vote`], [`certificate`], [`evidence`]
+//! - what is recorded: [`document`], [`record`], [`submission`], [`genesis`]
+//! - what is proved: [`log`]
 #![no_std]
 #![deny(
     clippy::arithmetic_side_effects,
@@ -19,11 +21,18 @@
 
 extern crate alloc;
 
+pub mod body;
 pub mod certificate;
 pub mod codec;
+pub mod document;
+pub mod evidence;
+pub mod genesis;
 pub mod hash;
 pub mod header;
 pub mod id;
 pub mod key;
+pub mod log;
+pub mod record;
+pub mod submission;
 pub mod validator_set;
 pub mod vote;
