@@ -1,1 +1,16 @@
-//! placeholder
+//! Whole-system tests of Nachweis, and the local network that they and the scripts use.
+//!
+//! What is here: real programs started as real processes on loopback, with real files; and the tools
+//! behind `scripts/network` and `scripts/load`. What is not: anything that ships to an authority.
+//!
+//! # Map
+//!
+//! - [`binaries`]: where the programs are
+//! - [`http`]: the smallest HTTP client that a test needs
+//! - [`ceremony`]: founding a network with the real commands
+//! - [`network`]: its processes: up, status, kill, restart, down
+
+pub mod binaries;
+pub mod ceremony;
+pub mod http;
+pub mod network;

@@ -9,7 +9,10 @@ const MAX_LINES: usize = 800;
 const MAX_SCRIPT_LINES: usize = 150;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is a folder of the workspace").into()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests is a folder of the workspace")
+        .into()
 }
 
 fn files_below(dir: &Path, extension: &str, found: &mut Vec<PathBuf>) {
@@ -32,7 +35,12 @@ fn sources() -> Vec<(PathBuf, String)> {
         .into_iter()
         .map(|path| {
             let text = fs::read_to_string(&path).expect("source is UTF-8");
-            (path.strip_prefix(root()).expect("below the root").to_owned(), text)
+            (
+                path.strip_prefix(root())
+                    .expect("below the root")
+                    .to_owned(),
+                text,
+            )
         })
         .collect()
 }
@@ -44,7 +52,10 @@ fn every_source_file_opens_with_what_it_is() {
         .filter(|(_, text)| !text.starts_with("//!"))
         .map(|(path, _)| path)
         .collect();
-    assert!(silent.is_empty(), "files without an opening `//!`: {silent:?}");
+    assert!(
+        silent.is_empty(),
+        "files without an opening `//!`: {silent:?}"
+    );
 }
 
 #[test]
@@ -61,8 +72,15 @@ fn no_source_file_outgrows_its_idea() {
 fn scripts_are_thin() {
     for entry in fs::read_dir(root().join("scripts")).expect("scripts can be read") {
         let path = entry.expect("entry can be read").path();
-        let lines = fs::read_to_string(&path).expect("script is UTF-8").lines().count();
-        assert!(lines <= MAX_SCRIPT_LINES, "{} has {lines} lines", path.display());
+        let lines = fs::read_to_string(&path)
+            .expect("script is UTF-8")
+            .lines()
+            .count();
+        assert!(
+            lines <= MAX_SCRIPT_LINES,
+            "{} has {lines} lines",
+            path.display()
+        );
     }
 }
 
@@ -88,11 +106,19 @@ fn the_core_is_bare() {
     for (path, text) in sources() {
         let names = |word: &str| text.contains(&format!("{word}::"));
         if names("sled") {
-            assert!(path.starts_with("node/src/storage"), "{} names sled", path.display());
+            assert!(
+                path.starts_with("node/src/storage"),
+                "{} names sled",
+                path.display()
+            );
         }
         if names("libp2p") {
             let allowed = path.starts_with("node/src/network") || path.starts_with("node/tests");
-            assert!(allowed || path.starts_with("tests"), "{} names libp2p", path.display());
+            assert!(
+                allowed || path.starts_with("tests"),
+                "{} names libp2p",
+                path.display()
+            );
         }
     }
 }
@@ -107,8 +133,15 @@ fn every_promise_names_tests_that_exist() {
         .step_by(2)
         .filter_map(|code| code.strip_prefix("fn "))
         .collect();
-    assert!(named.len() >= 20, "docs/promises.md names only {} tests", named.len());
+    assert!(
+        named.len() >= 20,
+        "docs/promises.md names only {} tests",
+        named.len()
+    );
     for name in named {
-        assert!(all.contains(&format!("fn {name}(")), "docs/promises.md names no test: {name}");
+        assert!(
+            all.contains(&format!("fn {name}(")),
+            "docs/promises.md names no test: {name}"
+        );
     }
 }

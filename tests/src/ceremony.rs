@@ -1,0 +1,109 @@
+//! Founding a network with the real commands, as its authorities would.
+
+use crate::binaries::{command, run};
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+/// Short ids and names of the authorities of a local network; further ones are numbered.
+const AUTHORITIES: [(&str, &str); 4] = [
+    ("bamf", "Bundesamt für Migration und Flüchtlinge"),
+    ("lds-sachsen", "Landesdirektion Sachsen"),
+    ("stadt-leipzig", "Stadt Leipzig, Ausländerbehörde"),
+    ("vg-leipzig", "Verwaltungsgericht Leipzig"),
+];
+
+/// Domain of local networks.
+pub const DOMAIN: &str = "nachweis.test";
+
+/// A founded authority: where its files are and which ports its node uses.
+#[derive(Clone, Debug)]
+pub struct Founder {
+    /// Short id.
+    pub id: String,
+    /// Folder with its keys and application.
+    pub keys: PathBuf,
+    /// libp2p address, `/ip4/127.0.0.1/tcp/PORT`.
+    pub peer: String,
+    /// Address of the HTTP API.
+    pub api: SocketAddr,
+}
+
+/// Two free ports for each of `count` authorities. They are free at this moment; nothing holds them.
+fn free_ports(count: usize) -> io::Result<Vec<u16>> {
+    let held: Vec<TcpListener> = (0..count * 2)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect::<io::Result<_>>()?;
+    held.iter()
+        .map(|listener| Ok(listener.local_addr()?.port()))
+        .collect()
+}
+
+/// Runs the ceremony in `dir`: keys, applications, genesis signed by all, trust files.
+///
+/// Leaves `keys/<authority>/`, `genesis.nachweis`, `trust.policy`, `trust.json`.
+///
+/// # Errors
+/// What a command refused.
+pub fn found(dir: &Path, validators: usize) -> io::Result<Vec<Founder>> {
+    let ports = free_ports(validators)?;
+    let mut founders = Vec::new();
+    for at in 0..validators {
+        let (id, name) = AUTHORITIES.get(at).map_or_else(
+            || {
+                (
+                    format!("authority-{:02}", at + 1),
+                    format!("Authority {}", at + 1),
+                )
+            },
+            |(id, name)| ((*id).to_owned(), (*name).to_owned()),
+        );
+        founders.push((id, name, ports[2 * at], ports[2 * at + 1]));
+    }
+    let founders = founders
+        .into_iter()
+        .map(|(id, name, peer, api)| apply(dir, &id, &name, (peer, api)))
+        .collect::<io::Result<Vec<_>>>()?;
+    let genesis = dir.join("genesis.nachweis");
+    let mut assemble = command("nachweis-genesis")?;
+    assemble
+        .arg("assemble")
+        .args(founders.iter().map(|f| f.keys.join("application.json")));
+    run(assemble.arg("--out").arg(&genesis))?;
+    for founder in &founders {
+        let mut sign = command("nachweis-genesis")?;
+        sign.arg("sign").arg("--genesis").arg(&genesis);
+        run(sign.arg("--key").arg(founder.keys.join("admin.key")))?;
+    }
+    run(command("nachweis-genesis")?.arg("check").arg(&genesis))?;
+    run(command("nachweis-genesis")?
+        .arg("trust")
+        .arg(&genesis)
+        .arg("--out")
+        .arg(dir))?;
+    Ok(founders)
+}
+
+fn apply(dir: &Path, id: &str, name: &str, ports: (u16, u16)) -> io::Result<Founder> {
+    let keys = dir.join("keys").join(id);
+    fs::create_dir_all(dir.join("keys"))?;
+    let peer = format!("/ip4/127.0.0.1/tcp/{}", ports.0);
+    let mut apply = command("nachweis-genesis")?;
+    apply.args([
+        "apply",
+        "--authority",
+        id,
+        "--name",
+        name,
+        "--domain",
+        DOMAIN,
+    ]);
+    run(apply.args(["--address", &peer]).arg("--out").arg(&keys))?;
+    Ok(Founder {
+        id: id.to_owned(),
+        keys,
+        peer,
+        api: ([127, 0, 0, 1], ports.1).into(),
+    })
+}
