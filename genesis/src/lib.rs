@@ -1,1 +1,22 @@
-//! placeholder
+//! How a network of authorities comes into being.
+//!
+//! Key files, applications, the genesis that is assembled from them and signed by every authority, its
+//! fingerprint, and the trust files that others pin. The program `nachweis-genesis` is a thin shell around it.
+//!
+//! It is not a node and not a client, and it talks to nobody: files in, files out. What a genesis, a key or a
+//! trust *is* stands in `ledger`; here is how people come to agree on one.
+//!
+//! # Map
+//!
+//! - [`keyfile`]: private keys on disk, also for node and client
+//! - [`birth`]: the keys of a new authority, the validator's with its fresh journal and cosigner guard
+//! - [`application`]: an authority's signed wish to join, and its file
+//! - [`ceremony`]: applications to a genesis, the same for everyone; the check before anyone relies on it
+//! - [`container`]: `genesis.nachweis`, the genesis with its signatures
+//! - [`trust`]: `trust.policy` and `trust.json`
+//! - [`words`]: the fingerprint for reading aloud
+//! - [`files`]: durable writing that overwrites nothing
+
+pub mod container;
+pub mod files;
+pub mod keyfile;
