@@ -1,0 +1,85 @@
+//! What goes into the engine.
+
+use crate::block::Block;
+use crate::epoch::Peer;
+use crate::outbox::Seq;
+use crate::verify::VerifiedMessage;
+use ledger::hash::BlockHash;
+use ledger::id::View;
+
+/// Something that happened; given to [`crate::Engine::handle`] with its [`crate::Now`].
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The first event, once, after recovery and before any other.
+    Start,
+    /// An authenticated peer sent this.
+    Message {
+        /// Who.
+        from: Peer,
+        /// What, verified.
+        message: VerifiedMessage,
+    },
+    /// The answer to [`crate::Output::Validate`].
+    BlockValidated {
+        /// Which block.
+        block: BlockHash,
+        /// What came out.
+        verdict: Verdict,
+    },
+    /// The answer to [`crate::Output::Build`]: a block with something in it.
+    ProposalReady {
+        /// The request's view.
+        view: View,
+        /// The block, its header made from the request.
+        block: Block,
+    },
+    /// The answer to [`crate::Output::Build`]: nothing can be included.
+    BuildEmpty {
+        /// The request's view.
+        view: View,
+    },
+    /// What could be included changed, or a new [`crate::Output::Head`] was answered.
+    WorkChanged {
+        /// The head that the caller looked at.
+        head: BlockHash,
+        /// Number of items that Build would include on that head now.
+        includable: u32,
+    },
+    /// The time of [`crate::Output::SetTimer`] has come; harmless at any other time.
+    Tick,
+    /// All `Persist` outputs up to this one are on stable storage.
+    Persisted {
+        /// The newest of them.
+        seq: Seq,
+    },
+    /// A connection to this peer stands. When a new one replaces an old one: `PeerDown`, then `PeerUp`.
+    PeerUp {
+        /// Who.
+        peer: Peer,
+    },
+    /// The last connection to this peer is gone.
+    PeerDown {
+        /// Who.
+        peer: Peer,
+    },
+    /// Half the round trip to this peer was measured (for the clock offset, consensus.md 3.16).
+    RoundTrip {
+        /// Who.
+        peer: Peer,
+        /// Milliseconds there and back.
+        rtt_ms: u64,
+    },
+    /// The node is about to stop: a leader gives its view up.
+    Stopping,
+}
+
+/// What the caller found out about a body (consensus.md, 3.4, step 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It matches the header and every rule; its post-state is kept for children.
+    Valid,
+    /// It matches the header, but breaks a rule. Final, and the same on every honest node.
+    Invalid,
+    /// It is not the body that the header names: somebody delivered rubbish.
+    BadDelivery,
+}

@@ -1,0 +1,299 @@
+//! From decoded to verified: the only way of a message into [`crate::Engine::handle`].
+//!
+//! [`crate::Engine::admit`] (cheap, in the owning task) drops what is stale, unasked or out of bounds *before* any
+//! signature is checked, and returns an [`Admitted`]. [`Admitted::verify`] (expensive, in any worker, no engine
+//! needed) checks signatures, one at a time, and returns a [`VerifiedMessage`], which nothing else makes.
+
+use crate::block::Block;
+use crate::epoch::EpochInfo;
+use crate::message::{CertReq, Hello, Message, Status, SyncReq};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use ledger::certificate::{Certificate, CertificateError, VerifiedCertificate};
+use ledger::header::BlockRef;
+use ledger::id::{Height, ValidatorIndex, View};
+use ledger::key::{BadSignature, Key, RawSignature, SigningKey};
+use ledger::vote::{Vote, VoteError, VoteKind};
+
+/// Checks one signature. Two implementations: [`Ed25519`], and the simulator's.
+pub trait Verifier {
+    /// Checks `signature` over `message` under `key`.
+    ///
+    /// # Errors
+    /// [`BadSignature`] if it does not verify.
+    fn verify(
+        &self,
+        key: &Key,
+        message: &[u8],
+        signature: &RawSignature,
+    ) -> Result<(), BadSignature>;
+}
+
+/// Makes vote signatures. Two implementations: [`SigningKey`], and the simulator's. Only the engine's guard calls it.
+pub trait Signer: Send {
+    /// The public key.
+    fn key(&self) -> Key;
+    /// Signs a message.
+    fn sign(&self, message: &[u8]) -> RawSignature;
+}
+
+/// Strict Ed25519, as everything but submissions is checked (formats.md, section 1.4).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ed25519;
+
+impl Verifier for Ed25519 {
+    fn verify(
+        &self,
+        key: &Key,
+        message: &[u8],
+        signature: &RawSignature,
+    ) -> Result<(), BadSignature> {
+        key.verify_strict(message, signature)
+    }
+}
+
+impl Signer for SigningKey {
+    fn key(&self) -> Key {
+        Self::key(self)
+    }
+
+    fn sign(&self, message: &[u8]) -> RawSignature {
+        self.sign_raw(message)
+    }
+}
+
+/// What no honest node does: disconnect, report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Offence {
+    /// A vote's signer is no member, or its signature is wrong.
+    #[error("sent a vote that does not verify")]
+    Vote(#[source] VoteError),
+    /// A certificate does not verify.
+    #[error("sent a certificate that does not verify")]
+    Certificate(#[source] CertificateError),
+    /// A proposal contradicts itself.
+    #[error("sent a proposal that contradicts itself in view {0}")]
+    Proposal(View),
+    /// Blocks of a sync answer do not form the chain that its certificate finalizes.
+    #[error("sent sync blocks that are no finalized chain from height {0}")]
+    Sync(Height),
+}
+
+/// Why a message went no further. Not an offence: honest nodes send late, early or twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Dropped {
+    /// Not a member of this epoch's set.
+    #[error("the sender is not a validator of this epoch")]
+    Stranger,
+    /// Of another epoch.
+    #[error("of another epoch")]
+    Epoch,
+    /// Below the finalized view, or too far ahead.
+    #[error("view {0} is outside the window")]
+    Window(View),
+    /// Held already.
+    #[error("held already")]
+    Known,
+    /// Nobody asked for it.
+    #[error("not asked for")]
+    Unasked,
+    /// The sender asks or sends too much.
+    #[error("over the sender's rate")]
+    Rate,
+    /// A proposal that the view's leader did not send itself.
+    #[error("proposal for view {0} not from its leader")]
+    NotLeader(View),
+}
+
+/// A message that the engine wants to see, once its signatures are checked. Made by [`crate::Engine::admit`].
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    pub(crate) message: Message,
+    pub(crate) epoch: Arc<EpochInfo>,
+    /// Certificates already held, by kind and view: not verified again, dropped.
+    pub(crate) held: Vec<(VoteKind, View)>,
+    /// The vote lies at or below the finalized view: it only shows that its sender lags.
+    pub(crate) lagging: bool,
+}
+
+/// A message whose every signature was checked. Made by [`Admitted::verify`] alone.
+#[derive(Clone)]
+pub struct VerifiedMessage(pub(crate) Verified);
+
+/// What the engine takes in.
+#[derive(Clone, Debug)]
+pub(crate) enum Verified {
+    Hello(Hello),
+    Seen {
+        nonce: u64,
+        votes: Vec<Vote>,
+        other_instance: bool,
+    },
+    Proposal {
+        parent_view: View,
+        block: Block,
+        vote: Vote,
+        justification: Vec<VerifiedCertificate>,
+    },
+    Vote(Vote),
+    Lagging(View),
+    Certificates(Vec<VerifiedCertificate>),
+    Status(Status),
+    Fetch(BlockRef),
+    Block(Block),
+    CertReq(CertReq),
+    SyncReq(SyncReq),
+    Sync(VerifiedSync),
+}
+
+/// A finalized chain segment: consecutive, linked, and certified.
+#[derive(Clone, Debug)]
+pub(crate) struct VerifiedSync {
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) headers: Vec<ledger::header::Header>,
+    pub(crate) certificate: VerifiedCertificate,
+}
+
+impl fmt::Debug for VerifiedMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Admitted {
+    /// Checks every signature of the message.
+    ///
+    /// # Errors
+    /// [`Offence`]: the sender is faulty; disconnect it and report it.
+    pub fn verify(self, verifier: &dyn Verifier) -> Result<VerifiedMessage, Offence> {
+        let Self {
+            message,
+            epoch,
+            held,
+            lagging,
+        } = self;
+        let epoch = &*epoch;
+        let verified = match message {
+            Message::Hello(hello) => Verified::Hello(hello),
+            Message::Status(status) => Verified::Status(status),
+            Message::Fetch(block) => Verified::Fetch(block),
+            Message::Block(block) => Verified::Block(block),
+            Message::CertReq(request) => Verified::CertReq(request),
+            Message::SyncReq(request) => Verified::SyncReq(request),
+            Message::Vote(vote) if lagging => Verified::Lagging(vote.view),
+            Message::Vote(vote) => {
+                check_vote(&vote, epoch, verifier).map_err(Offence::Vote)?;
+                Verified::Vote(vote)
+            }
+            Message::Certificate(certificate) => {
+                Verified::Certificates(check_all([certificate], epoch, &held, verifier)?)
+            }
+            Message::CertResp(certificates) => {
+                Verified::Certificates(check_all(certificates.into_vec(), epoch, &held, verifier)?)
+            }
+            Message::Seen(seen) => Verified::Seen {
+                nonce: seen.nonce,
+                // The answerer may hold rubbish under our name; what does not verify is not ours.
+                votes: seen
+                    .votes
+                    .into_vec()
+                    .into_iter()
+                    .filter(|vote| {
+                        vote.epoch == epoch.epoch() && check_vote(vote, epoch, verifier).is_ok()
+                    })
+                    .collect(),
+                other_instance: seen.other_instance,
+            },
+            Message::Proposal(proposal) => {
+                check_vote(&proposal.vote, epoch, verifier).map_err(Offence::Vote)?;
+                let justification = proposal.justification.into_vec();
+                Verified::Proposal {
+                    parent_view: proposal.parent_view,
+                    block: proposal.block,
+                    vote: proposal.vote,
+                    justification: check_all(justification, epoch, &held, verifier)?,
+                }
+            }
+            Message::SyncResp(response) => {
+                let start = response
+                    .blocks
+                    .first()
+                    .map_or(Height(0), |b| b.header.height);
+                let certificate = check_certificate(response.certificate, epoch, verifier)?;
+                let sync = VerifiedSync {
+                    blocks: response.blocks.into_vec(),
+                    headers: response.headers.into_vec(),
+                    certificate,
+                };
+                if !sync.is_chain() {
+                    return Err(Offence::Sync(start));
+                }
+                Verified::Sync(sync)
+            }
+        };
+        Ok(VerifiedMessage(verified))
+    }
+}
+
+impl VerifiedSync {
+    /// Whether blocks and headers are consecutive, linked by hash, and end in what the certificate finalizes.
+    fn is_chain(&self) -> bool {
+        let mut headers = self.blocks.iter().map(|block| &block.header);
+        let Some(first) = headers.next() else {
+            return false;
+        };
+        let mut last = first.block_ref();
+        for header in headers.chain(&self.headers) {
+            if header.parent != last.hash || Some(header.height) != last.height.next() {
+                return false;
+            }
+            last = header.block_ref();
+        }
+        self.certificate.kind() == VoteKind::Finalize && self.certificate.block() == last
+    }
+}
+
+fn check_all(
+    certificates: impl IntoIterator<Item = Certificate>,
+    epoch: &EpochInfo,
+    held: &[(VoteKind, View)],
+    verifier: &dyn Verifier,
+) -> Result<Vec<VerifiedCertificate>, Offence> {
+    certificates
+        .into_iter()
+        .filter(|certificate| !held.contains(&(certificate.kind(), certificate.view())))
+        .map(|certificate| check_certificate(certificate, epoch, verifier))
+        .collect()
+}
+
+pub(crate) fn check_certificate(
+    certificate: Certificate,
+    epoch: &EpochInfo,
+    verifier: &dyn Verifier,
+) -> Result<VerifiedCertificate, Offence> {
+    let message = certificate.statement().sign_bytes(epoch.context());
+    let set = epoch.set();
+    certificate
+        .verify_with(epoch.epoch(), set, |signer, signature| {
+            set.get(signer).map_or(Ok(()), |member| {
+                verifier.verify(&member.vote, &message, signature)
+            })
+        })
+        .map_err(Offence::Certificate)
+}
+
+fn check_vote(vote: &Vote, epoch: &EpochInfo, verifier: &dyn Verifier) -> Result<(), VoteError> {
+    let member = epoch
+        .set()
+        .get(vote.signer)
+        .ok_or(VoteError::NotAMember(vote.signer))?;
+    let message = vote.statement().sign_bytes(epoch.context());
+    verifier.verify(&member.vote, &message, &vote.signature)?;
+    Ok(())
+}
+
+/// The signer of a key in a set, if it is a member's vote key.
+pub(crate) fn position(epoch: &EpochInfo, signer: &dyn Signer) -> Option<ValidatorIndex> {
+    epoch.set().position_of_vote_key(&signer.key())
+}
