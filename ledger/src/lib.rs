@@ -12,6 +12,7 @@
 //! - consensus on paper: [`validator_set`], [`header`], [`body`], [`vote`], [`certificate`], [`evidence`]
 //! - what is recorded: [`document`], [`record`], [`submission`], [`genesis`]
 //! - what is proved: [`log`]
+//! - what is kept on disk: [`frame`], [`journal`], [`guard`]
 #![no_std]
 #![deny(
     clippy::arithmetic_side_effects,
@@ -26,10 +27,13 @@ pub mod certificate;
 pub mod codec;
 pub mod document;
 pub mod evidence;
+pub mod frame;
 pub mod genesis;
+pub mod guard;
 pub mod hash;
 pub mod header;
 pub mod id;
+pub mod journal;
 pub mod key;
 pub mod log;
 pub mod record;
