@@ -11,7 +11,7 @@
 //! - bytes: [`codec`], [`hash`], [`id`], [`key`]
 //! - consensus on paper: [`validator_set`], [`header`], [`body`], [`vote`], [`certificate`], [`evidence`]
 //! - what is recorded: [`document`], [`record`], [`submission`], [`genesis`]
-//! - what is proved: [`log`]
+//! - what is proved: [`log`], [`tile`], [`note`], [`checkpoint`], [`cosignature`]
 //! - what is kept on disk: [`frame`], [`journal`], [`guard`]
 #![no_std]
 #![deny(
@@ -24,7 +24,9 @@ extern crate alloc;
 
 pub mod body;
 pub mod certificate;
+pub mod checkpoint;
 pub mod codec;
+pub mod cosignature;
 pub mod document;
 pub mod evidence;
 pub mod frame;
@@ -36,7 +38,9 @@ pub mod id;
 pub mod journal;
 pub mod key;
 pub mod log;
+pub mod note;
 pub mod record;
 pub mod submission;
+pub mod tile;
 pub mod validator_set;
 pub mod vote;
