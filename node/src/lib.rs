@@ -1,1 +1,20 @@
-//! placeholder
+//! The validator: network, engine, storage, mempool, cosigner, receipts and HTTP API.
+//!
+//! It is the only crate that touches sockets and disks of a validator, and it decides nothing by
+//! itself: what is valid is `ledger`'s, what is final is `consensus`'. Its own duty is order: nothing is
+//! said before what it promises is on disk.
+//!
+//! # Map
+//!
+//! - start: [`config`], [`identity`], [`commands`], [`exit`]
+//! - what waits: [`mempool`]
+//! - what travels: [`gossip`]
+//! - what is asked: [`api`]
+
+pub mod api;
+pub mod commands;
+pub mod config;
+pub mod exit;
+pub mod gossip;
+pub mod identity;
+pub mod mempool;

@@ -1,0 +1,426 @@
+//! The node's configuration: a TOML file, parsed once into values that are known to fit together.
+//!
+//! [`Config::load`] is the only door; nothing re-checks later. [`template`] is the commented file that
+//! `init` writes, and a test keeps it and the parser equal. What is consensus-critical is not here but in
+//! the genesis.
+
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Name of the file in a node's directory.
+pub const FILE: &str = "node.toml";
+/// Longest configuration file that is read, in bytes.
+const MAX_FILE: u64 = 64 * 1024;
+/// Least memory for the pool: one submission of the largest size for each of several authorities.
+const MIN_POOL_BYTES: usize = 8 * 1024 * 1024;
+/// Longest that a request may wait for its submissions, in milliseconds.
+pub const MAX_WAIT_MS: u64 = 60_000;
+/// Hard cap on a request's body, in bytes; the configuration may only lower it.
+pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// Everything an operator can set, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The node's directory; relative paths start here.
+    pub dir: PathBuf,
+    /// HTTP API.
+    pub api: Api,
+    /// libp2p.
+    pub network: Network,
+    /// Timers and pacing.
+    pub consensus: Consensus,
+    /// Pending submissions.
+    pub mempool: Mempool,
+    /// Disk.
+    pub storage: Storage,
+    /// Receipts.
+    pub receipts: Receipts,
+}
+
+/// HTTP API.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    /// Address to listen at.
+    pub listen: SocketAddr,
+    /// Longest request body, in bytes.
+    pub max_body_bytes: usize,
+    /// Most requests answered at the same time.
+    pub max_requests: usize,
+    /// Time-out of a request that does not wait for a submission, in milliseconds.
+    pub request_timeout_ms: u64,
+}
+
+/// libp2p.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Multiaddress to listen at.
+    pub listen: String,
+}
+
+/// Timers and pacing. Local: nodes may differ.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Consensus {
+    /// Expected longest message delay Δ, in milliseconds.
+    pub delta_ms: u64,
+    /// Cap of the back-off, in milliseconds.
+    pub delta_max_ms: u64,
+    /// Interval of the heartbeat, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// Silence after which a leader's view is given up, in milliseconds.
+    pub quiet_ms: u64,
+    /// Least age of a parent block before the next is proposed, in milliseconds.
+    pub min_block_interval_ms: u64,
+    /// Interval of the cosigner's heartbeat on an idle chain, in milliseconds.
+    pub cosign_heartbeat_ms: u64,
+}
+
+/// Pending submissions.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mempool {
+    /// Most bytes in all.
+    pub max_bytes: usize,
+    /// Most bytes of one authority's submissions.
+    pub max_bytes_per_authority: usize,
+    /// Most bytes that one peer may have brought.
+    pub max_bytes_per_peer: usize,
+}
+
+/// Disk.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storage {
+    /// Folder of the data, below the node's directory.
+    pub data: PathBuf,
+    /// Folder of the key files.
+    pub keys: PathBuf,
+    /// The signed genesis.
+    pub genesis: PathBuf,
+    /// Cache of the index, in bytes.
+    pub index_cache_bytes: u64,
+    /// Free bytes below which the node does not start and takes no submissions.
+    pub min_free_bytes: u64,
+}
+
+/// Receipts.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipts {
+    /// Most final blocks that may await their cosignatures while receipts can still be made for the newest provable one.
+    pub max_unproved_blocks: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    api: Api,
+    network: Network,
+    consensus: Consensus,
+    mempool: Mempool,
+    storage: Storage,
+    receipts: Receipts,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration cannot be read: {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is over its limit.
+    #[error("configuration has {length} bytes, over the limit of {MAX_FILE}: {}", path.display())]
+    TooLong {
+        /// Which file.
+        path: PathBuf,
+        /// Its length in bytes.
+        length: u64,
+    },
+    /// Not the keys that are expected.
+    #[error("configuration is not valid: {}", path.display())]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A value is out of its range.
+    #[error("{key} must be {rule}, not {value}")]
+    Range {
+        /// Which key.
+        key: &'static str,
+        /// What is asked.
+        rule: String,
+        /// What was given.
+        value: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks `node.toml` of a node's directory.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file, the key and the rule.
+    pub fn load(dir: &Path) -> Result<Self, ConfigError> {
+        let path = dir.join(FILE);
+        let read = |source| ConfigError::Read {
+            path: path.clone(),
+            source,
+        };
+        let length = std::fs::metadata(&path).map_err(read)?.len();
+        if length > MAX_FILE {
+            return Err(ConfigError::TooLong { path, length });
+        }
+        let text = std::fs::read_to_string(&path).map_err(read)?;
+        let parse = |source| ConfigError::Parse {
+            path: path.clone(),
+            source: Box::new(source),
+        };
+        let file: File = toml::from_str(&text).map_err(parse)?;
+        Self::new(dir, file)
+    }
+
+    fn new(dir: &Path, file: File) -> Result<Self, ConfigError> {
+        let config = Self {
+            dir: dir.to_owned(),
+            api: file.api,
+            network: file.network,
+            consensus: file.consensus,
+            mempool: file.mempool,
+            storage: file.storage,
+            receipts: file.receipts,
+        };
+        config.check_consensus()?;
+        config.check_bounds()?;
+        Ok(config)
+    }
+
+    fn check_consensus(&self) -> Result<(), ConfigError> {
+        let c = &self.consensus;
+        within("consensus.delta_ms", c.delta_ms, 5, 60_000)?;
+        within(
+            "consensus.delta_max_ms",
+            c.delta_max_ms,
+            c.delta_ms,
+            600_000,
+        )?;
+        within("consensus.heartbeat_ms", c.heartbeat_ms, 50, 60_000)?;
+        within(
+            "consensus.quiet_ms",
+            c.quiet_ms,
+            c.heartbeat_ms.saturating_mul(2),
+            600_000,
+        )?;
+        within(
+            "consensus.min_block_interval_ms",
+            c.min_block_interval_ms,
+            0,
+            c.delta_ms / 2,
+        )?;
+        within(
+            "consensus.cosign_heartbeat_ms",
+            c.cosign_heartbeat_ms,
+            1_000,
+            3_600_000,
+        )
+    }
+
+    fn check_bounds(&self) -> Result<(), ConfigError> {
+        let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let pool = number(self.mempool.max_bytes);
+        let least = number(MIN_POOL_BYTES);
+        within(
+            "api.max_body_bytes",
+            number(self.api.max_body_bytes),
+            1_024,
+            number(MAX_BODY_BYTES),
+        )?;
+        within("api.max_requests", number(self.api.max_requests), 8, 65_536)?;
+        within(
+            "api.request_timeout_ms",
+            self.api.request_timeout_ms,
+            100,
+            MAX_WAIT_MS,
+        )?;
+        within("mempool.max_bytes", pool, least, 4 * 1024 * 1024 * 1024)?;
+        let share = number(self.mempool.max_bytes_per_authority);
+        within("mempool.max_bytes_per_authority", share, least / 2, pool)?;
+        let share = number(self.mempool.max_bytes_per_peer);
+        within("mempool.max_bytes_per_peer", share, least / 2, pool)?;
+        within(
+            "storage.index_cache_bytes",
+            self.storage.index_cache_bytes,
+            1 << 20,
+            1 << 40,
+        )?;
+        within(
+            "storage.min_free_bytes",
+            self.storage.min_free_bytes,
+            1 << 20,
+            u64::MAX,
+        )?;
+        let unproved = number(self.receipts.max_unproved_blocks);
+        within("receipts.max_unproved_blocks", unproved, 16, 65_536)
+    }
+
+    /// Folder of the data.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join(&self.storage.data)
+    }
+
+    /// Folder of the key files.
+    pub fn keys(&self) -> PathBuf {
+        self.dir.join(&self.storage.keys)
+    }
+
+    /// The signed genesis.
+    pub fn genesis(&self) -> PathBuf {
+        self.dir.join(&self.storage.genesis)
+    }
+}
+
+impl Api {
+    /// [`Api::request_timeout_ms`] as a duration.
+    pub const fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+}
+
+fn within(key: &'static str, value: u64, least: u64, most: u64) -> Result<(), ConfigError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    let (rule, value) = (format!("between {least} and {most}"), value.to_string());
+    Err(ConfigError::Range { key, rule, value })
+}
+
+/// The commented file that `init` writes.
+pub fn template(network: &str, api: SocketAddr) -> String {
+    let quoted = network.replace('\\', "\\\\").replace('"', "\\\"");
+    format!(
+        r#"# Configuration of nachweis-node. Every key is listed, with the value that is used. Paths are relative
+# to this file's folder. What all nodes must agree on is in the genesis, not here.
+
+[api]
+# Address of the HTTP API. It speaks plain HTTP: put a TLS proxy before it if it leaves this machine.
+listen = "{api}"
+# Longest request body, in bytes; at most {MAX_BODY_BYTES}.
+max_body_bytes = {MAX_BODY_BYTES}
+# Most requests answered at the same time; more are told to come back later (503).
+max_requests = 512
+# Time-out of a request that does not wait for a submission, in ms; at most {MAX_WAIT_MS}.
+request_timeout_ms = 10000
+
+[network]
+# libp2p multiaddress to listen at. The peers' addresses are in the genesis.
+listen = "{quoted}"
+
+[consensus]
+# Longest expected delay of one message between two validators, validation and fsync included, in ms:
+# 150 suits a country, 30 one data centre. Nodes may differ.
+delta_ms = 150
+# Cap of the back-off, in ms; at least twice the real delay.
+delta_max_ms = 2400
+# Interval of the heartbeat to the peers, in ms.
+heartbeat_ms = 2000
+# Silence after which a leader is passed over, in ms; at least twice the heartbeat.
+quiet_ms = 6000
+# Least age of a block before the next one is proposed, in ms; at most delta_ms / 2. More = fewer, larger blocks.
+min_block_interval_ms = 10
+# Interval at which an idle node cosigns its newest checkpoint again, in ms.
+cosign_heartbeat_ms = 60000
+
+[mempool]
+# Memory for pending submissions, in bytes: in all, of one authority, brought by one peer. Beyond: 429.
+max_bytes = 67108864
+max_bytes_per_authority = 33554432
+max_bytes_per_peer = 16777216
+
+[storage]
+# Folder of journal, block archive, log and index.
+data = "data"
+# Folder of the key files (mode 0600).
+keys = "keys"
+# The genesis with its signatures.
+genesis = "genesis.nachweis"
+# Cache of the index, in bytes.
+index_cache_bytes = 67108864
+# Free bytes on the data disk below which the node does not start and takes no submissions (507).
+min_free_bytes = 268435456
+
+[receipts]
+# Final blocks that may wait for their cosignatures while receipts are still made for the newest provable one.
+max_unproved_blocks = 1024
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE), text).unwrap();
+        Config::load(dir.path())
+    }
+
+    fn default_text() -> String {
+        template("/ip4/127.0.0.1/tcp/7000", "127.0.0.1:8080".parse().unwrap())
+    }
+
+    #[test]
+    fn the_written_file_is_a_valid_configuration() {
+        let config = parse(&default_text()).unwrap();
+        assert_eq!(config.api.max_body_bytes, MAX_BODY_BYTES);
+        assert_eq!(config.mempool.max_bytes, 64 * 1024 * 1024);
+        assert!(config.consensus.min_block_interval_ms <= config.consensus.delta_ms / 2);
+    }
+
+    #[test]
+    fn every_key_of_the_written_file_is_documented() {
+        let mut explained = false;
+        for line in default_text().lines() {
+            let key = line.contains(" = ");
+            assert!(!key || explained, "{line} has no comment above it");
+            explained = line.starts_with('#') || (key && explained);
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_by_name() {
+        let slow =
+            default_text().replace("min_block_interval_ms = 10", "min_block_interval_ms = 76");
+        let refused = parse(&slow).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "consensus.min_block_interval_ms must be between 0 and 75, not 76"
+        );
+        let big = default_text().replace("max_body_bytes = 4194304", "max_body_bytes = 4194305");
+        assert!(
+            parse(&big)
+                .unwrap_err()
+                .to_string()
+                .starts_with("api.max_body_bytes must be")
+        );
+    }
+
+    #[test]
+    fn unknown_and_missing_keys_are_refused() {
+        let unknown = default_text().replace("[network]", "[network]\nlisten_twice = 1");
+        assert!(matches!(parse(&unknown), Err(ConfigError::Parse { .. })));
+        let missing = default_text().replace("delta_ms = 150", "");
+        assert!(matches!(parse(&missing), Err(ConfigError::Parse { .. })));
+    }
+}

@@ -1,0 +1,146 @@
+//! Messages that only travel between nodes: pending submissions and cosignatures (consensus.md, 3.1 and 3.23).
+//!
+//! They share the lanes and the numbering of the consensus messages; [`Message::is_gossip`] tells them
+//! apart by the first byte. Nothing here is verified: submissions go through the pool's admission,
+//! cosignatures through the cosigner.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use ledger::body::ItemBytes;
+use ledger::codec::{self, DecodeError, List};
+use ledger::hash::{Hash, ItemId};
+use ledger::id::{TreeSize, ValidatorIndex};
+use ledger::key::RawSignature;
+
+/// Most ids in one message.
+pub const MAX_IDS: usize = 1_000;
+/// Most items in one message.
+pub const MAX_ITEMS: usize = 1_000;
+/// Most bytes of items that a sender puts into one message; one larger item may travel alone.
+pub const ITEMS_BUDGET: usize = 1 << 20;
+
+/// A message between nodes beside consensus.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[borsh(use_discriminant = true)]
+#[repr(u8)]
+pub enum Message {
+    /// "These are pending here": whoever lacks one asks for it.
+    PoolIds(List<ItemId, MAX_IDS>) = 16,
+    /// Asks for pending items.
+    ItemReq(List<ItemId, MAX_IDS>) = 17,
+    /// Pending items: asked for, or just accepted by the sender.
+    Items(List<ItemBytes, MAX_ITEMS>) = 18,
+    /// A cosignature of a checkpoint.
+    Cosig(Cosig) = 21,
+    /// Asks for the receiver's cosignature of this size; 0 = its newest.
+    CosigReq(TreeSize) = 22,
+}
+
+/// A cosignature as it travels: enough to rebuild the note line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Cosig {
+    /// Leaves of the tree.
+    pub size: TreeSize,
+    /// Its root.
+    pub root: Hash,
+    /// Seconds since 1970 at which it was made.
+    pub time_s: u64,
+    /// Who made it, in the set of the epoch that ends with the tree.
+    pub signer: ValidatorIndex,
+    /// Over the `cosignature/v1` message.
+    pub signature: RawSignature,
+}
+
+impl Message {
+    /// Most bytes of any encoded message.
+    pub const MAX_LEN: usize = 8 << 20;
+
+    /// Whether a message with this first byte is one of these.
+    pub const fn is_gossip(kind: u8) -> bool {
+        matches!(kind, 16..=18 | 21 | 22)
+    }
+
+    /// The message's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    /// Reads a whole message, strictly.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: over its kind's limit, unknown, malformed, trailing bytes, not canonical.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let kind = *bytes.first().ok_or(DecodeError::Malformed { at: 0 })?;
+        let limit = match kind {
+            16 | 17 => 1 + 4 + 32 * MAX_IDS,
+            18 => Self::MAX_LEN,
+            21 => 1 + 8 + 32 + 8 + 2 + 64,
+            22 => 1 + 8,
+            _ => return Err(DecodeError::Malformed { at: 0 }),
+        };
+        codec::decode(bytes, limit)
+    }
+
+    /// Packs items into as few messages as their budget allows, in order.
+    pub fn items(items: impl IntoIterator<Item = ItemBytes>) -> Vec<Self> {
+        let mut messages = Vec::new();
+        let mut list: List<ItemBytes, MAX_ITEMS> = List::new();
+        let mut bytes = 0_usize;
+        for item in items {
+            let length = item.as_bytes().len();
+            let full = bytes.saturating_add(length) > ITEMS_BUDGET || list.len() == MAX_ITEMS;
+            if full && !list.is_empty() {
+                messages.push(Self::Items(std::mem::take(&mut list)));
+                bytes = 0;
+            }
+            bytes = bytes.saturating_add(length);
+            // The list was emptied above when it was full.
+            list.push(item).ok();
+        }
+        if !list.is_empty() {
+            messages.push(Self::Items(list));
+        }
+        messages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_comes_back_and_is_told_from_consensus() {
+        let cosig = Cosig {
+            size: TreeSize(7),
+            root: Hash([1; 32]),
+            time_s: 1_790_000_000,
+            signer: ValidatorIndex(2),
+            signature: RawSignature([3; 64]),
+        };
+        let ids: List<ItemId, MAX_IDS> = vec![ItemId(Hash([4; 32]))].try_into().unwrap();
+        let all = [
+            Message::PoolIds(ids.clone()),
+            Message::ItemReq(ids),
+            Message::Items(List::new()),
+            Message::Cosig(cosig),
+            Message::CosigReq(TreeSize(0)),
+        ];
+        for message in all {
+            let bytes = message.encode();
+            assert!(Message::is_gossip(bytes[0]));
+            assert_eq!(Message::decode(&bytes), Ok(message));
+            assert!(consensus::message::Message::limit(bytes[0]).is_none());
+            assert!(Message::decode(&[&bytes[..], &[0]].concat()).is_err());
+        }
+    }
+
+    #[test]
+    fn items_are_split_by_bytes() {
+        let item: ItemBytes = codec::decode(
+            &[&600_000_u32.to_le_bytes()[..], &[1; 600_000]].concat(),
+            1 << 20,
+        )
+        .unwrap();
+        let messages = Message::items(vec![item; 3]);
+        assert_eq!(messages.len(), 3);
+    }
+}
