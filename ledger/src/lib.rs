@@ -11,7 +11,8 @@
 //! - bytes: [`codec`], [`hash`], [`id`], [`key`]
 //! - consensus on paper: [`validator_set`], [`header`], [`body`], [`vote`], [`certificate`], [`evidence`]
 //! - what is recorded: [`document`], [`record`], [`submission`], [`genesis`]
-//! - what is proved: [`log`], [`tile`], [`note`], [`checkpoint`], [`cosignature`]
+//! - what is proved: [`log`], [`tile`], [`note`], [`checkpoint`], [`cosignature`], [`leaf`], [`trie`]
+//! - what follows: [`state`], [`view`], [`tip`]
 //! - what is kept on disk: [`frame`], [`journal`], [`guard`]
 #![no_std]
 #![deny(
@@ -37,10 +38,15 @@ pub mod header;
 pub mod id;
 pub mod journal;
 pub mod key;
+pub mod leaf;
 pub mod log;
 pub mod note;
 pub mod record;
+pub mod state;
 pub mod submission;
 pub mod tile;
+pub mod tip;
+pub mod trie;
 pub mod validator_set;
+pub mod view;
 pub mod vote;

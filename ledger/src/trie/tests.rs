@@ -1,0 +1,1 @@
+//! The trie against a naive second implementation, and its proofs against every small change.
