@@ -4,7 +4,10 @@
 //! [`Container`] may lack signatures; a [`Founding`] is what remains after the whole check, and the only thing
 //! that a node or client starts from.
 
+use crate::application::{self, ApplicationError};
+use crate::ceremony;
 use crate::files::{self, Access};
+use crate::noteid::{self, SameNoteId};
 use ledger::codec::{self, DecodeError, List};
 use ledger::genesis::{Genesis, GenesisError, MAX_AUTHORITIES, MAX_GENESIS};
 use ledger::hash::ChainId;
@@ -72,12 +75,50 @@ pub enum ContainerError {
         #[source]
         source: BadSignature,
     },
+    /// Signatures of another genesis.
+    #[error("the signatures are for chain {other}, not for {ours}")]
+    OtherGenesis {
+        /// The chain at hand.
+        ours: ChainId,
+        /// The chain that was signed.
+        other: ChainId,
+    },
     /// Signatures are missing.
     #[error("not signed by {}", listed(.0))]
     Missing(Vec<AuthorityId>),
     /// The genesis breaks a rule.
     #[error("the genesis cannot found a network")]
     Rule(#[from] GenesisError),
+    /// What it says about an authority cannot be shown or dialled.
+    #[error("the genesis describes an authority badly")]
+    Description(#[source] Box<ApplicationError>),
+    /// Two keys would look the same in a checkpoint.
+    #[error("two keys look the same in a checkpoint")]
+    NoteId(#[from] SameNoteId),
+}
+
+impl ContainerError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                Some("nothing is overwritten: name another file".into())
+            }
+            Self::Malformed(_) => {
+                Some("a genesis file is made by `nachweis-genesis assemble`".into())
+            }
+            Self::Missing(_) => Some(
+                "each of them runs `nachweis-genesis sign` on this file, or sends its signature"
+                    .into(),
+            ),
+            Self::Stranger(_) | Self::Signature { .. } | Self::OtherGenesis { .. } => {
+                Some("the signature may be of another draft: compare fingerprints".into())
+            }
+            Self::Rule(rule) => ceremony::rule_hint(rule),
+            Self::NoteId(_) => Some("one of the two should apply again with new keys".into()),
+            Self::Read { .. } | Self::Write { .. } | Self::Order(_) | Self::Description(_) => None,
+        }
+    }
 }
 
 fn listed(ids: &[AuthorityId]) -> String {
@@ -202,12 +243,42 @@ impl Container {
             .collect()
     }
 
+    /// Adds the signatures of another container of the same genesis.
+    ///
+    /// # Errors
+    /// [`ContainerError::OtherGenesis`].
+    pub fn merge(&mut self, other: &Self) -> Result<(), ContainerError> {
+        if self.genesis != other.genesis {
+            return Err(ContainerError::OtherGenesis {
+                ours: self.genesis.chain(),
+                other: other.genesis.chain(),
+            });
+        }
+        self.signatures.extend(&other.signatures);
+        Ok(())
+    }
+
+    /// Checks everything but the presence of signatures: the rules of a genesis, its names and addresses, and
+    /// that no two keys look the same in a checkpoint.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn check_rules(&self) -> Result<ValidatorSet, ContainerError> {
+        let validators = self.genesis.check()?;
+        for authority in &self.genesis.authorities {
+            application::presentable(authority)
+                .map_err(|error| ContainerError::Description(Box::new(error)))?;
+        }
+        noteid::distinct(&self.genesis.origin(), &validators)?;
+        Ok(validators)
+    }
+
     /// The whole check: rules of the genesis, and a good signature of every authority.
     ///
     /// # Errors
     /// The first rule that is broken, or the signatures that are missing.
     pub fn check(self) -> Result<Founding, ContainerError> {
-        let validators = self.genesis.check()?;
+        let validators = self.check_rules()?;
         let missing = self.missing();
         if !missing.is_empty() {
             return Err(ContainerError::Missing(missing));

@@ -1,13 +1,13 @@
 //! Files that are there as a whole or not at all, and that replace nothing by accident.
 //!
 //! Writing goes to a temporary file beside the target, is synced, and gets its name in one step; then the
-//! folder is synced. A crash leaves at most a hidden `.NAME.partial-*`, never half a file under its name.
+//! folder is synced. A crash leaves at most a hidden `.NAME.partial-*`, never half a file or folder under its name.
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Who may read a file.
@@ -89,7 +89,7 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
 }
 
 /// The name of a path's temporary neighbour.
-pub(crate) fn partial_name(path: &Path) -> io::Result<PathBuf> {
+fn partial_name(path: &Path) -> io::Result<PathBuf> {
     let name = path
         .file_name()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
@@ -126,6 +126,64 @@ impl Drop for Partial {
         if !self.0.as_os_str().is_empty() {
             // What cannot be removed is a hidden file with a telling name.
             fs::remove_file(&self.0).ok();
+        }
+    }
+}
+
+/// A folder that gets its name only when everything in it is there; removed otherwise. Mode 0700.
+#[derive(Debug)]
+pub struct NewFolder {
+    partial: PathBuf,
+    target: PathBuf,
+    finished: bool,
+}
+
+impl NewFolder {
+    /// Begins a folder that will be called `target`.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is something but an empty folder; others of the file system.
+    pub fn begin(target: &Path) -> io::Result<Self> {
+        let taken = match fs::read_dir(target) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => true,
+            Err(error) => return Err(error),
+        };
+        if taken {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let partial = partial_name(target)?;
+        DirBuilder::new().mode(0o700).create(&partial)?;
+        Ok(Self {
+            partial,
+            target: target.into(),
+            finished: false,
+        })
+    }
+
+    /// Where to put the files meanwhile.
+    pub fn path(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Gives the folder its name, durably.
+    ///
+    /// # Errors
+    /// If the name was taken meanwhile by anything but an empty folder; nothing is left then.
+    pub fn finish(mut self) -> io::Result<()> {
+        sync_folder(&self.partial)?;
+        fs::rename(&self.partial, &self.target)?;
+        self.finished = true;
+        sync_folder_of(&self.target)
+    }
+}
+
+impl Drop for NewFolder {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What cannot be removed is a hidden folder with a telling name.
+            fs::remove_dir_all(&self.partial).ok();
         }
     }
 }

@@ -15,6 +15,7 @@
 use crate::files::{self, Access};
 use ledger::genesis::Purpose;
 use ledger::id::{AuthorityId, NameError};
+use ledger::journal::JournalId;
 use ledger::key::{Key, SigningKey};
 use std::fs::File;
 use std::io;
@@ -26,9 +27,6 @@ use zeroize::Zeroizing;
 const HEADING: &str = "nachweis-key v1";
 /// Longest key file, in bytes.
 const MAX: usize = 1024;
-
-/// The random id that ties a vote key to its journal (consensus.md, section 3.12).
-pub type JournalId = [u8; 16];
 
 /// A private key with what it is for.
 #[derive(Clone)]
@@ -266,7 +264,7 @@ impl KeyFile {
         let seed = Zeroizing::new(hex::encode(self.seed.as_ref()));
         let journal = self
             .journal
-            .map_or_else(String::new, |id| format!("journal: {}\n", hex::encode(id)));
+            .map_or_else(String::new, |id| format!("journal: {id}\n"));
         // Large enough from the start, so that no copy of the seed is left behind by growing.
         let mut text = Zeroizing::new(String::with_capacity(MAX));
         for part in [
@@ -345,7 +343,7 @@ impl core::fmt::Debug for KeyFile {
 }
 
 fn parse_journal(line: &str) -> Option<JournalId> {
-    let mut id = [0; 16];
-    hex::decode_to_slice(line.strip_prefix("journal: ")?, &mut id).ok()?;
-    Some(id)
+    let id: JournalId = line.strip_prefix("journal: ")?.parse().ok()?;
+    // Lower case only, as everywhere.
+    (line == format!("journal: {id}")).then_some(id)
 }

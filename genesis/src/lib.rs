@@ -11,12 +11,19 @@
 //! - [`keyfile`]: private keys on disk, also for node and client
 //! - [`birth`]: the keys of a new authority, the validator's with its fresh journal and cosigner guard
 //! - [`application`]: an authority's signed wish to join, and its file
+//! - [`address`]: where a validator is reached
 //! - [`ceremony`]: applications to a genesis, the same for everyone; the check before anyone relies on it
 //! - [`container`]: `genesis.nachweis`, the genesis with its signatures
-//! - [`trust`]: `trust.policy` and `trust.json`
+//! - [`noteid`]: no two keys that look the same in a checkpoint
 //! - [`words`]: the fingerprint for reading aloud
 //! - [`files`]: durable writing that overwrites nothing
 
+pub mod address;
+pub mod application;
+pub mod birth;
+pub mod ceremony;
 pub mod container;
 pub mod files;
 pub mod keyfile;
+pub mod noteid;
+pub mod words;
