@@ -207,12 +207,14 @@ impl Applicant {
                 keys: keys.len(),
             });
         }
-        for ((purpose, key), possession) in keys.into_iter().zip(possessions) {
+        for (purpose, key) in &keys {
             key.admit().map_err(|source| ApplicationError::Key {
                 authority: authority.id.clone(),
-                purpose: purpose_name(purpose),
+                purpose: purpose_name(*purpose),
                 source,
             })?;
+        }
+        for ((purpose, key), possession) in keys.into_iter().zip(possessions) {
             let bytes = possession_bytes(domain, *created_ms, authority, purpose, &key);
             key.verify_strict(&bytes, &possession.raw())
                 .map_err(|source| ApplicationError::Possession {

@@ -4,15 +4,10 @@
 //! can be ground out: an authority could look for a key whose pair equals another's, and every strict reader
 //! would then reject the other's lines.
 
-use ledger::hash::sha256;
 use ledger::key::Key;
+use ledger::note::VerifierKey;
 use ledger::validator_set::ValidatorSet;
 use std::collections::BTreeMap;
-
-/// Type byte of a plain Ed25519 note signature.
-const NOTE: u8 = 1;
-/// Type byte of a timestamped Ed25519 cosignature.
-const COSIGNATURE: u8 = 4;
 
 /// Two keys have the same name and key id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,38 +28,29 @@ pub struct SameNoteId {
 /// # Errors
 /// The first two that do not.
 pub fn distinct(origin: &str, validators: &ValidatorSet) -> Result<(), SameNoteId> {
-    let pairs = validators.members().iter().flat_map(|member| {
-        let cosigner = format!("{origin}/{}", member.id);
+    let keys = validators.members().iter().flat_map(|member| {
         [
-            (origin.to_owned(), NOTE, member.log),
-            (cosigner, COSIGNATURE, member.cosigner),
+            VerifierKey::log(origin, member.log),
+            VerifierKey::cosigner(origin, &member.id, member.cosigner),
         ]
     });
-    first_pair(pairs)
+    first_pair(keys)
 }
 
-fn first_pair(keys: impl Iterator<Item = (String, u8, Key)>) -> Result<(), SameNoteId> {
+fn first_pair(keys: impl Iterator<Item = VerifierKey>) -> Result<(), SameNoteId> {
     let mut seen = BTreeMap::new();
-    for (name, kind, key) in keys {
-        let id = key_id(&name, kind, &key);
-        if let Some(first) = seen.insert((name.clone(), id), key) {
+    for key in keys {
+        let pair = (key.name().to_owned(), key.id());
+        if let Some(first) = seen.insert(pair, *key.key()) {
             return Err(SameNoteId {
                 first,
-                second: key,
-                name,
-                id: hex::encode(id),
+                second: *key.key(),
+                name: key.name().to_owned(),
+                id: hex::encode(key.id()),
             });
         }
     }
     Ok(())
-}
-
-/// The first four bytes of SHA-256(name ‖ LF ‖ type ‖ key).
-fn key_id(name: &str, kind: u8, key: &Key) -> [u8; 4] {
-    let hash = sha256(&[name.as_bytes(), b"\n", &[kind], key.as_bytes()]);
-    let mut id = [0; 4];
-    id.copy_from_slice(hash.as_bytes().split_at(4).0);
-    id
 }
 
 #[cfg(test)]
@@ -78,7 +64,8 @@ mod tests {
             let mut bytes = [0; 32];
             bytes[..8].copy_from_slice(&number.to_le_bytes());
             let key = Key::from_bytes(bytes);
-            if let Some(first) = seen.insert(key_id("log.example", NOTE, &key), key) {
+            let id = VerifierKey::log("log.example", key).id();
+            if let Some(first) = seen.insert(id, key) {
                 return [first, key];
             }
         }
@@ -86,26 +73,13 @@ mod tests {
     }
 
     #[test]
-    fn the_id_is_that_of_the_published_example() {
-        let key = "3b9ebdb4071f7b004580a2dc57318517cb4824dc6ba324a431e36094f8d00a28"
-            .parse()
-            .expect("hex");
-        let id = key_id("ledger.example/audit-chain", NOTE, &key);
-        assert_eq!(hex::encode(id), "eba004ec");
-        let cosigner = "4bc4be43703204d44fe82fcfd5b3b37c9337ac36a797927f1a8428f61758834b"
-            .parse()
-            .expect("hex");
-        let id = key_id("authority-a.example/validator", COSIGNATURE, &cosigner);
-        assert_eq!(hex::encode(id), "dc749c26");
-    }
-
-    #[test]
     fn equal_pairs_are_refused_and_equal_ids_under_other_names_are_not() {
         let [first, second] = colliding();
-        let pair = |name: &str, key| (name.to_owned(), NOTE, key);
-        let same = [pair("log.example", first), pair("log.example", second)];
-        assert!(first_pair(same.into_iter()).is_err());
-        let other = [pair("log.example", first), pair("other.example", second)];
-        assert_eq!(first_pair(other.into_iter()), Ok(()));
+        let one = VerifierKey::log("log.example", first);
+        let same = VerifierKey::log("log.example", second);
+        assert_eq!(one.id(), same.id());
+        assert!(first_pair([one.clone(), same].into_iter()).is_err());
+        let other = VerifierKey::log("other.example", second);
+        assert_eq!(first_pair([one, other].into_iter()), Ok(()));
     }
 }

@@ -707,7 +707,7 @@ fn bad_words_on_the_command_line_create_nothing() {
 fn every_command_explains_itself_with_an_example() {
     let table = Table::new();
     let help = table.good(&["--help"]);
-    for command in ["apply", "assemble", "sign", "check", "show", "trust"] {
+    for command in ["apply", "assemble", "sign", "check", "show"] {
         assert!(help.contains(&format!("\n  {command}")), "{help}");
         let own = table.good(&[command, "--help"]);
         assert!(
