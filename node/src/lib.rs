@@ -9,6 +9,7 @@
 //! - start: [`config`], [`identity`], [`commands`], [`exit`]
 //! - what waits: [`mempool`]
 //! - what travels: [`gossip`]
+//! - what is kept: [`storage`]
 //! - what is asked: [`api`]
 
 pub mod api;
@@ -18,3 +19,4 @@ pub mod exit;
 pub mod gossip;
 pub mod identity;
 pub mod mempool;
+pub mod storage;

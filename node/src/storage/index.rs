@@ -1,0 +1,516 @@
+//! The index: what can be asked of the finalized state, in sled. The only module that names sled.
+//!
+//! It is never the only copy of anything: all of it follows from the archive. sled 0.34.7 does not sync
+//! on `flush` and may not open, or may panic, after an unclean stop (docs of [`Index::open`]); so an index
+//! without its `clean` marker is thrown away unopened and the caller applies the archive again. A block's
+//! writes go in batches of at most [`BATCH_KEYS`] keys, because sled's memory follows the size of a batch;
+//! the last one carries the applied height. A [`View`] sees whole blocks only.
+
+mod keys;
+
+use super::Fatal;
+use super::files::{self, DurableFile};
+use keys::Entry;
+use ledger::codec::{self, DecodeError};
+use ledger::document::DocumentId;
+use ledger::hash::{ChainId, Hash, SubmissionHash};
+use ledger::id::{AuthorityIndex, Epoch, Height, LeafIndex, TimeMs, ValidatorIndex};
+use ledger::key::Key;
+use ledger::state::{AuthState, DocState, Inclusion, KeyState, Registration};
+use ledger::trie::{TrieKey, TrieValue};
+use ledger::view::{Effects, StateUnavailable, StateView};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+/// Most keys of one batch: 401-key batches cost 315 MB of memory, 4,001-key batches 3.2 GB.
+pub const BATCH_KEYS: usize = 256;
+/// Keys written between two checkpoints.
+pub const CHECKPOINT_KEYS: u64 = 100_000;
+/// Ended submission windows that one block forgets at most.
+const FORGET_PER_BLOCK: usize = 1_000;
+/// Longest value: an encoded state.
+const MAX_VALUE: usize = ledger::state::MAX_STATE;
+
+/// The index of one node. Cheap to clone; one task applies blocks, any may read.
+#[derive(Clone, Debug)]
+pub struct Index(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    dir: PathBuf,
+    chain: ChainId,
+    /// `None` once closed. Written under the write lock, block by block.
+    store: RwLock<Option<sled::Db>>,
+    unsaved_keys: AtomicU64,
+}
+
+/// What opening an index gives.
+#[derive(Debug)]
+pub struct Opened {
+    /// The index.
+    pub index: Index,
+    /// Whether it holds what was applied before the last stop.
+    pub start: Start,
+}
+
+/// What an index holds at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// All that was applied before the clean stop.
+    Kept,
+    /// Nothing: it was not closed cleanly (or never made), and is to be filled from the archive.
+    Empty,
+}
+
+/// One block's writes. Height 0 is the genesis.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockWrites<'a> {
+    /// The block.
+    pub height: Height,
+    /// Its time; submissions whose window ended before are forgotten.
+    pub time_ms: TimeMs,
+    /// Log index of the block's first leaf.
+    pub first_leaf: LeafIndex,
+    /// What it changes.
+    pub effects: &'a Effects,
+}
+
+/// The store's own error.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct StoreError(#[from] sled::Error);
+
+/// The index cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It was closed.
+    #[error("index is closed")]
+    Closed,
+    /// The store failed.
+    #[error("index")]
+    Store(#[from] StoreError),
+    /// A value is not what was written.
+    #[error("entry {key} of the index")]
+    Malformed {
+        /// The entry's key in hex.
+        key: String,
+        /// Why it cannot be read.
+        #[source]
+        source: DecodeError,
+    },
+}
+
+/// A consistent look at the index: whole blocks only. Applying waits while one is held, so drop it soon.
+#[derive(Debug)]
+pub struct View<'a>(RwLockReadGuard<'a, Option<sled::Db>>);
+
+impl Index {
+    /// Opens the index of `chain`, or begins an empty one.
+    ///
+    /// `cache_bytes` is a cache size, not a bound of memory. Without the `clean` marker (or with another
+    /// chain's or format's) the store is deleted without opening it: after a power cut opening it returned
+    /// corruption late or panicked in 6 of 20 trials, and a kill can leave part of a block.
+    ///
+    /// # Errors
+    /// [`Fatal`].
+    pub fn open(dir: &Path, chain: ChainId, cache_bytes: u64) -> Result<Opened, Fatal> {
+        files::create_dir(dir)?;
+        let marker = files::read_if_exists(&marker_path(dir))?;
+        // Removed before anything is written: from here on the store counts as unclean.
+        files::remove(&marker_path(dir))?;
+        let kept = if marker.is_some_and(|found| found == marker_text(chain).as_bytes()) {
+            open_store(dir, cache_bytes).ok()
+        } else {
+            None
+        };
+        let (store, start) = match kept {
+            Some(store) => (store, Start::Kept),
+            None => {
+                files::remove_dir(&store_path(dir))?;
+                let store = open_store(dir, cache_bytes).map_err(|error| fatal(dir, error))?;
+                (store, Start::Empty)
+            }
+        };
+        let shared = Shared {
+            dir: dir.into(),
+            chain,
+            store: RwLock::new(Some(store)),
+            unsaved_keys: AtomicU64::new(0),
+        };
+        let index = Self(Arc::new(shared));
+        Ok(Opened { index, start })
+    }
+
+    /// Applies one block, which must be the next one (height 0, the genesis, to an empty index).
+    ///
+    /// # Errors
+    /// [`Fatal`]: end the process; the index is rebuilt at the next start.
+    pub fn apply(&self, block: &BlockWrites<'_>) -> Result<(), Fatal> {
+        let written = {
+            let mut guard = self.0.store.write().unwrap_or_else(PoisonError::into_inner);
+            let store = guard
+                .as_mut()
+                .ok_or_else(|| self.misuse("index is closed"))?;
+            let applied = read_applied(store).map_err(|error| self.unreadable(error))?;
+            let next = applied.map_or(Some(Height(0)), Height::next);
+            if next != Some(block.height) {
+                return Err(self.misuse(&format!("block {} after {applied:?}", block.height)));
+            }
+            let mut writes = collect(block);
+            forget_ended(store, block.time_ms, &mut writes).map_err(|e| fatal(&self.0.dir, e))?;
+            writes.push((Entry::Applied.encode(), Some(codec::encode(&block.height))));
+            let count = writes.len();
+            for chunk in writes.chunks(BATCH_KEYS) {
+                let mut batch = sled::Batch::default();
+                for (key, value) in chunk {
+                    match value {
+                        Some(value) => batch.insert(key.as_slice(), value.as_slice()),
+                        None => batch.remove(key.as_slice()),
+                    }
+                }
+                let applied = store.apply_batch(batch);
+                applied.map_err(|error| fatal(&self.0.dir, error.into()))?;
+            }
+            u64::try_from(count).unwrap_or(u64::MAX)
+        };
+        let unsaved = self.0.unsaved_keys.fetch_add(written, Ordering::Relaxed);
+        if unsaved.saturating_add(written) >= CHECKPOINT_KEYS {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    /// Brings all that was applied to stable storage: sled's flush and our own `fdatasync`.
+    ///
+    /// # Errors
+    /// [`Fatal`]: end the process.
+    pub fn checkpoint(&self) -> Result<(), Fatal> {
+        self.0.unsaved_keys.store(0, Ordering::Relaxed);
+        {
+            let guard = self.0.store.read().unwrap_or_else(PoisonError::into_inner);
+            let Some(store) = guard.as_ref() else {
+                return Ok(());
+            };
+            let flushed = store.flush();
+            flushed.map_err(|error| fatal(&self.0.dir, error.into()))?;
+        }
+        self.sync_store()
+    }
+
+    /// Flushes, closes and marks the index clean; views that are asked later are refused.
+    ///
+    /// # Errors
+    /// [`Fatal`]; the index is then rebuilt at the next start.
+    pub fn close(&self) -> Result<(), Fatal> {
+        let store = {
+            let mut guard = self.0.store.write().unwrap_or_else(PoisonError::into_inner);
+            guard.take()
+        };
+        let Some(store) = store else {
+            return Ok(());
+        };
+        let flushed = store.flush();
+        flushed.map_err(|error| fatal(&self.0.dir, error.into()))?;
+        // sled may write once more when it is dropped.
+        drop(store);
+        self.sync_store()?;
+        let marker = marker_text(self.0.chain);
+        files::write_atomic(&marker_path(&self.0.dir), marker.as_bytes())?;
+        Ok(())
+    }
+
+    /// A look at the state after the last applied block.
+    ///
+    /// # Errors
+    /// [`ReadError::Closed`].
+    pub fn view(&self) -> Result<View<'_>, ReadError> {
+        let guard = self.0.store.read().unwrap_or_else(PoisonError::into_inner);
+        if guard.is_none() {
+            return Err(ReadError::Closed);
+        }
+        Ok(View(guard))
+    }
+
+    /// The last applied block; `None` before the genesis was applied.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn applied(&self) -> Result<Option<Height>, ReadError> {
+        self.view()?.applied()
+    }
+
+    /// sled's own flush syncs neither metadata nor the disk's cache.
+    fn sync_store(&self) -> Result<(), Fatal> {
+        let dir = store_path(&self.0.dir);
+        DurableFile::open(&dir.join("db"))?.sync_data()?;
+        files::sync_dir(&dir)?;
+        Ok(())
+    }
+
+    fn misuse(&self, what: &str) -> Fatal {
+        Fatal::Misuse {
+            path: self.0.dir.clone(),
+            what: what.into(),
+        }
+    }
+
+    fn unreadable(&self, error: ReadError) -> Fatal {
+        match error {
+            ReadError::Store(source) => fatal(&self.0.dir, source),
+            ReadError::Closed | ReadError::Malformed { .. } => self.misuse(&error.to_string()),
+        }
+    }
+}
+
+impl View<'_> {
+    /// The last applied block; `None` before the genesis was applied.
+    ///
+    /// # Errors
+    /// [`ReadError`], here and below, when the store fails or holds what was never written.
+    pub fn applied(&self) -> Result<Option<Height>, ReadError> {
+        read_applied(self.store()?)
+    }
+
+    /// The block whose leaves include this log index; `None` behind the last.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn block_of(&self, leaf: LeafIndex) -> Result<Option<(Height, LeafIndex)>, ReadError> {
+        let below = Entry::Block(leaf.saturating_add(1)).encode();
+        let found = self.store()?.get_lt(below).map_err(StoreError)?;
+        let Some((key, value)) = found else {
+            return Ok(None);
+        };
+        let Some(first) = keys::block_first(&key) else {
+            return Ok(None);
+        };
+        Ok(Some((decode(&key, &value)?, first)))
+    }
+
+    /// Log indices of a document's records in log order: at most `limit`, from position `offset` on.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn history(
+        &self,
+        id: &DocumentId,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Vec<LeafIndex>, ReadError> {
+        let prefix = keys::history_prefix(id);
+        let entries = self
+            .store()?
+            .scan_prefix(prefix)
+            .keys()
+            .skip(offset)
+            .take(limit);
+        let mut history = Vec::new();
+        for key in entries {
+            history.extend(keys::history_leaf(&key.map_err(StoreError)?));
+        }
+        Ok(history)
+    }
+
+    /// Hands every entry of the status map to `entry`, in no useful order: to build the trie at start.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn for_each_trie_entry(
+        &self,
+        mut entry: impl FnMut(TrieKey, TrieValue),
+    ) -> Result<(), ReadError> {
+        let store = self.store()?;
+        for item in store.scan_prefix([keys::DOC_STATE]) {
+            let (key, value) = item.map_err(StoreError)?;
+            let state: DocState = decode(&key, &value)?;
+            entry(DocState::trie_key(&state.id), state.trie_value());
+        }
+        for item in store.scan_prefix([keys::KEY_STATE]) {
+            let (key, value) = item.map_err(StoreError)?;
+            let state: KeyState = decode(&key, &value)?;
+            if let Some(of) = keys::key_of(&key) {
+                entry(KeyState::trie_key(&of), state.trie_value());
+            }
+        }
+        for item in store.scan_prefix([keys::AUTH_STATE]) {
+            let (key, value) = item.map_err(StoreError)?;
+            let state: AuthState = decode(&key, &value)?;
+            if let Some(of) = keys::authority_of(&key) {
+                entry(AuthState::trie_key(of), state.trie_value());
+            }
+        }
+        Ok(())
+    }
+
+    fn store(&self) -> Result<&sled::Db, ReadError> {
+        self.0.as_ref().ok_or(ReadError::Closed)
+    }
+
+    fn get<T>(&self, key: Entry) -> Result<Option<T>, ReadError>
+    where
+        T: borsh::BorshSerialize + borsh::BorshDeserialize,
+    {
+        get(self.store()?, key)
+    }
+}
+
+impl StateView for View<'_> {
+    fn registration(&self, id: &DocumentId) -> Result<Option<Registration>, StateUnavailable> {
+        self.get(Entry::Registration(*id)).map_err(unavailable)
+    }
+
+    fn doc_state(&self, id: &DocumentId) -> Result<Option<DocState>, StateUnavailable> {
+        self.get(Entry::DocState(*id)).map_err(unavailable)
+    }
+
+    fn key_state(&self, key: &Key) -> Result<Option<KeyState>, StateUnavailable> {
+        self.get(Entry::KeyState(*key)).map_err(unavailable)
+    }
+
+    fn auth_state(&self, authority: AuthorityIndex) -> Result<Option<AuthState>, StateUnavailable> {
+        self.get(Entry::AuthState(authority)).map_err(unavailable)
+    }
+
+    fn inclusion(
+        &self,
+        submission: &SubmissionHash,
+    ) -> Result<Option<Inclusion>, StateUnavailable> {
+        self.get(Entry::Submission(*submission))
+            .map_err(unavailable)
+    }
+
+    fn has_evidence(&self, epoch: Epoch, signer: ValidatorIndex) -> Result<bool, StateUnavailable> {
+        let key = Entry::Evidence(epoch, signer).encode();
+        let found = self
+            .store()
+            .and_then(|store| Ok(store.contains_key(key).map_err(StoreError)?));
+        found.map_err(unavailable)
+    }
+
+    fn published(&self, sha256: &Hash) -> Result<Vec<DocumentId>, StateUnavailable> {
+        let read = || {
+            let mut documents = Vec::new();
+            for key in self
+                .store()?
+                .scan_prefix(keys::published_prefix(sha256))
+                .keys()
+            {
+                documents.extend(keys::published_document(&key.map_err(StoreError)?));
+            }
+            Ok(documents)
+        };
+        read().map_err(unavailable)
+    }
+}
+
+type Write = (Vec<u8>, Option<Vec<u8>>);
+
+/// All keys that a block sets.
+fn collect(block: &BlockWrites<'_>) -> Vec<Write> {
+    let effects = block.effects;
+    let mut writes = Vec::new();
+    let mut put = |key: Entry, value: Vec<u8>| writes.push((key.encode(), Some(value)));
+    if block.height > Height(0) {
+        put(Entry::Block(block.first_leaf), codec::encode(&block.height));
+    }
+    for (id, registration) in &effects.registrations {
+        put(Entry::Registration(*id), codec::encode(registration));
+    }
+    for (id, state) in &effects.documents {
+        put(Entry::DocState(*id), codec::encode(state));
+    }
+    for (key, state) in &effects.keys {
+        put(Entry::KeyState(*key), codec::encode(state));
+    }
+    for (authority, state) in &effects.authorities {
+        put(Entry::AuthState(*authority), codec::encode(state));
+    }
+    for (hash, inclusion) in &effects.submissions {
+        put(Entry::Submission(*hash), codec::encode(inclusion));
+        put(Entry::Window(inclusion.not_after_ms, *hash), Vec::new());
+    }
+    for (id, leaf) in &effects.history {
+        put(Entry::History(*id, *leaf), Vec::new());
+    }
+    for (sha256, id) in &effects.published {
+        put(Entry::Published(*sha256, *id), Vec::new());
+    }
+    for (epoch, signer) in &effects.evidence {
+        put(Entry::Evidence(*epoch, *signer), Vec::new());
+    }
+    writes
+}
+
+/// Removes submissions whose window ended before `now`, some per block.
+fn forget_ended(store: &sled::Db, now: TimeMs, writes: &mut Vec<Write>) -> Result<(), StoreError> {
+    let from = Entry::Window(TimeMs(0), SubmissionHash::default()).encode();
+    let to = Entry::Window(now, SubmissionHash::default()).encode();
+    for key in store.range(from..to).keys().take(FORGET_PER_BLOCK) {
+        let key = key?;
+        if let Some(hash) = keys::window_submission(&key) {
+            writes.push((Entry::Submission(hash).encode(), None));
+        }
+        writes.push((key.to_vec(), None));
+    }
+    Ok(())
+}
+
+fn read_applied(store: &sled::Db) -> Result<Option<Height>, ReadError> {
+    get(store, Entry::Applied)
+}
+
+fn get<T>(store: &sled::Db, key: Entry) -> Result<Option<T>, ReadError>
+where
+    T: borsh::BorshSerialize + borsh::BorshDeserialize,
+{
+    let key = key.encode();
+    let value = store.get(&key).map_err(StoreError)?;
+    value.map(|value| decode(&key, &value)).transpose()
+}
+
+fn decode<T>(key: &[u8], value: &[u8]) -> Result<T, ReadError>
+where
+    T: borsh::BorshSerialize + borsh::BorshDeserialize,
+{
+    codec::decode(value, MAX_VALUE).map_err(|source| ReadError::Malformed {
+        key: hex::encode(key),
+        source,
+    })
+}
+
+fn unavailable(error: ReadError) -> StateUnavailable {
+    StateUnavailable(crate::exit::Chain(&error).to_string())
+}
+
+fn open_store(dir: &Path, cache_bytes: u64) -> Result<sled::Db, StoreError> {
+    let config = sled::Config::new()
+        .path(store_path(dir))
+        .mode(sled::Mode::LowSpace)
+        .cache_capacity(cache_bytes)
+        // Its background flush is the only place where sled syncs; ours is `checkpoint`.
+        .flush_every_ms(None);
+    Ok(config.open()?)
+}
+
+fn fatal(dir: &Path, source: StoreError) -> Fatal {
+    Fatal::Index {
+        path: dir.into(),
+        source,
+    }
+}
+
+fn store_path(dir: &Path) -> PathBuf {
+    dir.join("sled")
+}
+
+fn marker_path(dir: &Path) -> PathBuf {
+    dir.join("clean")
+}
+
+fn marker_text(chain: ChainId) -> String {
+    format!("nachweis-index 1\nchain {chain}\n")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! The keys of the index: a prefix byte and the parts, big-endian, so that they sort as the values do.
+
+use ledger::document::DocumentId;
+use ledger::hash::{Hash, SubmissionHash};
+use ledger::id::{AuthorityIndex, Epoch, LeafIndex, TimeMs, ValidatorIndex};
+use ledger::key::Key as PublicKey;
+
+/// Prefix of authority states.
+pub(super) const AUTH_STATE: u8 = b'a';
+/// Prefix of document states.
+pub(super) const DOC_STATE: u8 = b's';
+/// Prefix of key states.
+pub(super) const KEY_STATE: u8 = b'k';
+
+/// One entry's key.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Entry {
+    /// Height of the last applied block.
+    Applied,
+    /// First leaf of a block → its height.
+    Block(LeafIndex),
+    /// Document → where it was registered.
+    Registration(DocumentId),
+    /// Document → its state, once it has one.
+    DocState(DocumentId),
+    /// Key → its state.
+    KeyState(PublicKey),
+    /// Authority → its state, once it differs from genesis.
+    AuthState(AuthorityIndex),
+    /// Submission → where it was included.
+    Submission(SubmissionHash),
+    /// End of a submission's window, to forget it.
+    Window(TimeMs, SubmissionHash),
+    /// A record about a document.
+    History(DocumentId, LeafIndex),
+    /// A document published with this hash.
+    Published(Hash, DocumentId),
+    /// Recorded evidence.
+    Evidence(Epoch, ValidatorIndex),
+}
+
+impl Entry {
+    /// The bytes in the store.
+    pub(super) fn encode(self) -> Vec<u8> {
+        match self {
+            Self::Applied => vec![b'm'],
+            Self::Block(first) => join(b'b', &[&first.0.to_be_bytes()]),
+            Self::Registration(id) => join(b'd', &[&id.0]),
+            Self::DocState(id) => join(DOC_STATE, &[&id.0]),
+            Self::KeyState(key) => join(KEY_STATE, &[key.as_bytes()]),
+            Self::AuthState(authority) => join(AUTH_STATE, &[&authority.0.to_be_bytes()]),
+            Self::Submission(hash) => join(b'u', &[hash.as_bytes()]),
+            Self::Window(end, hash) => join(b'w', &[&end.0.to_be_bytes(), hash.as_bytes()]),
+            Self::History(id, leaf) => join(b'h', &[&id.0, &leaf.0.to_be_bytes()]),
+            Self::Published(sha256, id) => join(b'p', &[sha256.as_bytes(), &id.0]),
+            Self::Evidence(epoch, signer) => {
+                join(b'e', &[&epoch.0.to_be_bytes(), &signer.0.to_be_bytes()])
+            }
+        }
+    }
+}
+
+fn join(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = vec![prefix];
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}
+
+/// What all history entries of a document begin with.
+pub(super) fn history_prefix(id: &DocumentId) -> Vec<u8> {
+    join(b'h', &[&id.0])
+}
+
+/// What all publications of a hash begin with.
+pub(super) fn published_prefix(sha256: &Hash) -> Vec<u8> {
+    join(b'p', &[sha256.as_bytes()])
+}
+
+/// The leaf of a history entry.
+pub(super) fn history_leaf(key: &[u8]) -> Option<LeafIndex> {
+    let leaf = key.last_chunk::<8>()?;
+    Some(LeafIndex(u64::from_be_bytes(*leaf)))
+}
+
+/// The first leaf of a block entry; `None` for another kind of entry.
+pub(super) fn block_first(key: &[u8]) -> Option<LeafIndex> {
+    let first = key.strip_prefix(b"b")?.first_chunk::<8>()?;
+    Some(LeafIndex(u64::from_be_bytes(*first)))
+}
+
+/// The submission of a window entry.
+pub(super) fn window_submission(key: &[u8]) -> Option<SubmissionHash> {
+    Some(SubmissionHash(Hash(*key.last_chunk::<32>()?)))
+}
+
+/// The document of a publication.
+pub(super) fn published_document(key: &[u8]) -> Option<DocumentId> {
+    Some(DocumentId(*key.last_chunk::<16>()?))
+}
+
+/// The key of a key state's entry.
+pub(super) fn key_of(key: &[u8]) -> Option<PublicKey> {
+    Some(PublicKey::from_bytes(*key.last_chunk::<32>()?))
+}
+
+/// The authority of an authority state's entry.
+pub(super) fn authority_of(key: &[u8]) -> Option<AuthorityIndex> {
+    Some(AuthorityIndex(u16::from_be_bytes(*key.last_chunk::<2>()?)))
+}

@@ -1,0 +1,182 @@
+//! The index: what is applied can be asked, and nothing survives an unclean stop.
+
+use super::*;
+use ledger::state::RegistrationKind;
+
+const CHAIN: ChainId = ChainId(Hash([4; 32]));
+const CACHE: u64 = 8 << 20;
+
+fn open(dir: &Path) -> Opened {
+    Index::open(dir, CHAIN, CACHE).unwrap()
+}
+
+fn id(number: u32) -> DocumentId {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&number.to_le_bytes());
+    DocumentId(bytes)
+}
+
+/// A block that registers `count` documents from `first` on.
+fn registers(height: u64, first: u32, count: u32) -> Effects {
+    let mut effects = Effects::default();
+    for number in first..first + count {
+        let index = LeafIndex(u64::from(number));
+        let registration = Registration {
+            index,
+            height: Height(height),
+            time_ms: TimeMs(height * 10),
+            authority: AuthorityIndex(1),
+            kind: RegistrationKind::ALL[0],
+        };
+        effects.registrations.insert(id(number), registration);
+        effects.history.push((id(number), index));
+    }
+    effects
+}
+
+fn apply(index: &Index, height: u64, first: u64, effects: &Effects) -> Result<(), Fatal> {
+    index.apply(&BlockWrites {
+        height: Height(height),
+        time_ms: TimeMs(height * 10),
+        first_leaf: LeafIndex(first),
+        effects,
+    })
+}
+
+#[test]
+fn what_was_applied_can_be_asked_and_survives_a_clean_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path());
+    assert_eq!(opened.start, Start::Empty);
+    let index = opened.index;
+    assert_eq!(index.applied().unwrap(), None);
+    apply(&index, 0, 0, &Effects::default()).unwrap();
+    apply(&index, 1, 0, &registers(1, 0, 1000)).unwrap();
+    apply(&index, 2, 1001, &registers(2, 1001, 3)).unwrap();
+    let mut third = Effects::default();
+    third.history.push((id(7), LeafIndex(1005)));
+    third.published.insert((Hash([8; 32]), id(9)));
+    third.published.insert((Hash([8; 32]), id(8)));
+    third.evidence.insert((Epoch(2), ValidatorIndex(3)));
+    apply(&index, 3, 1005, &third).unwrap();
+
+    let check = |index: &Index| {
+        let view = index.view().unwrap();
+        assert_eq!(view.applied().unwrap(), Some(Height(3)));
+        assert_eq!(
+            view.registration(&id(999)).unwrap().unwrap().index,
+            LeafIndex(999)
+        );
+        assert_eq!(view.registration(&id(1000)).unwrap(), None);
+        assert_eq!(view.doc_state(&id(1)).unwrap(), None);
+        for (leaf, height, first) in [(0, 1, 0), (1000, 1, 0), (1001, 2, 1001), (1009, 3, 1005)] {
+            let found = view.block_of(LeafIndex(leaf)).unwrap();
+            assert_eq!(found, Some((Height(height), LeafIndex(first))));
+        }
+        assert_eq!(
+            view.history(&id(7), 0, 10).unwrap(),
+            [LeafIndex(7), LeafIndex(1005)]
+        );
+        assert_eq!(view.history(&id(7), 1, 10).unwrap(), [LeafIndex(1005)]);
+        assert_eq!(view.history(&id(7), 0, 1).unwrap(), [LeafIndex(7)]);
+        assert_eq!(view.published(&Hash([8; 32])).unwrap(), [id(8), id(9)]);
+        assert!(view.has_evidence(Epoch(2), ValidatorIndex(3)).unwrap());
+        assert!(!view.has_evidence(Epoch(2), ValidatorIndex(2)).unwrap());
+    };
+    check(&index);
+    index.close().unwrap();
+    assert!(matches!(index.view(), Err(ReadError::Closed)));
+    let opened = open(dir.path());
+    assert_eq!(opened.start, Start::Kept);
+    check(&opened.index);
+}
+
+#[test]
+fn without_the_clean_marker_it_is_thrown_away_unopened() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path()).index;
+    apply(&index, 0, 0, &Effects::default()).unwrap();
+    index.checkpoint().unwrap();
+    drop(index);
+    // What stands there would not even open.
+    std::fs::write(dir.path().join("sled/db"), [0xff; 10_000]).unwrap();
+    let opened = open(dir.path());
+    assert_eq!(opened.start, Start::Empty);
+    assert_eq!(opened.index.applied().unwrap(), None);
+    opened.index.close().unwrap();
+    let other = Index::open(dir.path(), ChainId(Hash([5; 32])), CACHE).unwrap();
+    assert_eq!(other.start, Start::Empty);
+}
+
+#[test]
+fn blocks_come_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path()).index;
+    let none = Effects::default();
+    assert!(matches!(
+        apply(&index, 1, 0, &none),
+        Err(Fatal::Misuse { .. })
+    ));
+    apply(&index, 0, 0, &none).unwrap();
+    assert!(matches!(
+        apply(&index, 0, 0, &none),
+        Err(Fatal::Misuse { .. })
+    ));
+    assert!(matches!(
+        apply(&index, 2, 0, &none),
+        Err(Fatal::Misuse { .. })
+    ));
+    apply(&index, 1, 0, &none).unwrap();
+}
+
+#[test]
+fn submissions_are_forgotten_after_their_window() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path()).index;
+    let hash = |byte| SubmissionHash(Hash([byte; 32]));
+    let mut effects = Effects::default();
+    for (byte, end) in [(1, 10), (2, 20), (3, 30)] {
+        let inclusion = Inclusion {
+            height: Height(0),
+            time_ms: TimeMs(0),
+            first: LeafIndex(0),
+            count: 1,
+            not_after_ms: TimeMs(end),
+        };
+        effects.submissions.insert(hash(byte), inclusion);
+    }
+    apply(&index, 0, 0, &effects).unwrap();
+    apply(&index, 1, 0, &Effects::default()).unwrap();
+    apply(&index, 2, 0, &Effects::default()).unwrap();
+    // Block 2 has time 20: a window that ends then is not over.
+    let view = index.view().unwrap();
+    assert_eq!(view.inclusion(&hash(1)).unwrap(), None);
+    assert!(view.inclusion(&hash(2)).unwrap().is_some());
+    assert!(view.inclusion(&hash(3)).unwrap().is_some());
+}
+
+#[test]
+fn the_status_map_is_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path()).index;
+    let mut effects = Effects::default();
+    for byte in 1..5 {
+        let state = KeyState {
+            authority: AuthorityIndex(u16::from(byte)),
+            role: ledger::record::Role::ISSUE,
+            enrolled: LeafIndex(0),
+            not_after_ms: TimeMs(0),
+            retired: None,
+            compromised_since: None,
+        };
+        effects.keys.insert(Key::from_bytes([byte; 32]), state);
+    }
+    apply(&index, 0, 0, &effects).unwrap();
+    let mut found = std::collections::BTreeMap::new();
+    let view = index.view().unwrap();
+    view.for_each_trie_entry(|key, value| {
+        found.insert(key, value);
+    })
+    .unwrap();
+    assert_eq!(found, effects.trie_entries());
+}
