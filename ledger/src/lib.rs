@@ -12,7 +12,7 @@
 //! - consensus on paper: [`validator_set`], [`header`], [`body`], [`vote`], [`certificate`], [`evidence`]
 //! - what is recorded: [`document`], [`record`], [`submission`], [`genesis`]
 //! - what is proved: [`log`], [`tile`], [`note`], [`checkpoint`], [`cosignature`], [`leaf`], [`trie`]
-//! - what follows: [`state`], [`view`], [`tip`]
+//! - what may follow what: [`state`], [`view`], [`tip`], [`refusal`], [`admission`], [`rules`], [`block`], [`execute`]
 //! - what is kept on disk: [`frame`], [`journal`], [`guard`]
 #![no_std]
 #![deny(
@@ -23,6 +23,8 @@
 
 extern crate alloc;
 
+pub mod admission;
+pub mod block;
 pub mod body;
 pub mod certificate;
 pub mod checkpoint;
@@ -30,6 +32,7 @@ pub mod codec;
 pub mod cosignature;
 pub mod document;
 pub mod evidence;
+pub mod execute;
 pub mod frame;
 pub mod genesis;
 pub mod guard;
@@ -42,6 +45,8 @@ pub mod leaf;
 pub mod log;
 pub mod note;
 pub mod record;
+pub mod refusal;
+pub mod rules;
 pub mod state;
 pub mod submission;
 pub mod tile;

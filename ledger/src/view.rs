@@ -90,6 +90,20 @@ pub struct Effects {
 }
 
 impl Effects {
+    /// Nothing written.
+    pub const fn empty() -> Self {
+        Self {
+            registrations: BTreeMap::new(),
+            documents: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            authorities: BTreeMap::new(),
+            submissions: BTreeMap::new(),
+            history: Vec::new(),
+            published: BTreeSet::new(),
+            evidence: BTreeSet::new(),
+        }
+    }
+
     /// Adds what came later.
     pub fn absorb(&mut self, later: Self) {
         self.registrations.extend(later.registrations);

@@ -1,0 +1,1 @@
+//! Blocks built, checked and broken in every field.
