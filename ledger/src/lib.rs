@@ -12,7 +12,7 @@
 //! - consensus on paper: [`validator_set`], [`header`], [`body`], [`vote`], [`certificate`], [`evidence`]
 //! - what is recorded: [`document`], [`record`], [`submission`], [`genesis`]
 //! - what is proved: [`log`], [`tile`], [`note`], [`checkpoint`], [`cosignature`], [`leaf`], [`trie`]
-//! - what may follow what: [`state`], [`view`], [`tip`], [`refusal`], [`admission`], [`rules`], [`block`], [`execute`]
+//! - what may follow what: [`state`], [`view`], [`tip`], [`refusal`], [`admission`], [`rules`], [`block`], [`execute`], [`replay`]
 //! - what is kept on disk: [`frame`], [`journal`], [`guard`]
 #![no_std]
 #![deny(
@@ -46,6 +46,7 @@ pub mod log;
 pub mod note;
 pub mod record;
 pub mod refusal;
+pub mod replay;
 pub mod rules;
 pub mod state;
 pub mod submission;
