@@ -13,6 +13,7 @@ use crate::refusal::{Refusal, Refused};
 use crate::rules::Act;
 use crate::submission::VerifiedSubmission;
 use crate::tip::{EpochInfo, Founding};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::ops::Deref;
 
@@ -159,7 +160,7 @@ pub enum CheckedItem {
     /// A registrar's or admin's batch.
     Submission(Arc<CheckedSubmission>),
     /// Two conflicting votes.
-    Evidence(CheckedEvidence),
+    Evidence(Box<CheckedEvidence>),
 }
 
 impl CheckedItem {
@@ -173,7 +174,7 @@ impl CheckedItem {
                 let verified = submission.verify().map_err(Refusal::from)?;
                 CheckedSubmission::new(founding, verified).map(Self::from)
             }
-            Item::Evidence(evidence) => Ok(Self::Evidence(CheckedEvidence::new(epoch, evidence)?)),
+            Item::Evidence(evidence) => Ok(CheckedEvidence::new(epoch, evidence)?.into()),
         }
     }
 
@@ -211,6 +212,6 @@ impl From<CheckedSubmission> for CheckedItem {
 
 impl From<CheckedEvidence> for CheckedItem {
     fn from(evidence: CheckedEvidence) -> Self {
-        Self::Evidence(evidence)
+        Self::Evidence(Box::new(evidence))
     }
 }

@@ -452,6 +452,10 @@ impl<'a, V: StateView + ?Sized> Assembly<'a, V> {
 
     /// Roots, trailer, header, tip.
     fn finish(self, slot: Slot, body_len: u32, body_root: Hash) -> Executed {
+        let mut trie = self.parent.trie.clone();
+        trie.extend(&self.effects.trie_entries());
+        let mut header = self.header(slot, body_len, body_root);
+        header.status_root = trie.root();
         let Self {
             founding,
             parent,
@@ -459,20 +463,54 @@ impl<'a, V: StateView + ?Sized> Assembly<'a, V> {
             mut leaves,
             ..
         } = self;
-        let mut trie = parent.trie.clone();
-        trie.extend(&effects.trie_entries());
+        // The trailer says nothing of the log's size and root, which it is part of.
+        leaves.push(Leaf::new(LogLeaf::Trailer(Trailer::of(&header)).encode()));
+        let mut log = parent.log.clone();
+        for leaf in &leaves {
+            log.push(leaf.hash);
+        }
+        header.log_size = TreeSize(log.size());
+        header.log_root = log.root();
+        let block = header.block_ref();
+        let epoch = if header.flags.is_seal() {
+            let number = parent.epoch.epoch.saturating_add(1);
+            let set = Arc::clone(&parent.epoch.set);
+            Arc::new(EpochInfo::new(founding.chain(), number, set, block))
+        } else {
+            Arc::clone(&parent.epoch)
+        };
+        let tip = Tip {
+            height: block.height,
+            hash: block.hash,
+            time_ms: slot.time_ms,
+            epoch,
+            log,
+            trie,
+        };
+        Executed {
+            header,
+            leaves,
+            effects,
+            tip,
+        }
+    }
+
+    /// The header but for what comes of the leaves and states.
+    fn header(&self, slot: Slot, body_len: u32, body_root: Hash) -> Header {
+        let (founding, parent) = (self.founding, self.parent);
         let epoch = &parent.epoch;
         let height = parent.height.saturating_add(1);
         let length = founding.params().epoch_length;
         let seals = length > 0 && height.0.saturating_sub(epoch.anchor.height.0) == length;
-        let mut flags = Flags::NONE;
+        let (mut flags, mut next_set) = (Flags::NONE, SetHash::default());
         if seals {
             flags = flags.with(Flags::SEAL);
+            next_set = epoch.set_hash;
         }
         if anchor_due(founding, parent, slot.time_ms) {
             flags = flags.with(Flags::ANCHOR);
         }
-        let mut header = Header {
+        Header {
             version: HEADER_VERSION,
             chain: founding.chain(),
             epoch: epoch.epoch,
@@ -485,44 +523,10 @@ impl<'a, V: StateView + ?Sized> Assembly<'a, V> {
             body_root,
             log_size: TreeSize(0),
             log_root: Hash::ZERO,
-            status_root: trie.root(),
+            status_root: Hash::ZERO,
             flags,
             validator_set: epoch.set_hash,
-            next_set: if seals {
-                epoch.set_hash
-            } else {
-                SetHash::default()
-            },
-        };
-        // The trailer says nothing of the log's size and root, which it is part of.
-        leaves.push(Leaf::new(LogLeaf::Trailer(Trailer::of(&header)).encode()));
-        let mut log = parent.log.clone();
-        for leaf in &leaves {
-            log.push(leaf.hash);
-        }
-        header.log_size = TreeSize(log.size());
-        header.log_root = log.root();
-        let block = header.block_ref();
-        let next_epoch = if seals {
-            let number = epoch.epoch.saturating_add(1);
-            let set = Arc::clone(&epoch.set);
-            Arc::new(EpochInfo::new(founding.chain(), number, set, block))
-        } else {
-            Arc::clone(epoch)
-        };
-        let tip = Tip {
-            height,
-            hash: block.hash,
-            time_ms: slot.time_ms,
-            epoch: next_epoch,
-            log,
-            trie,
-        };
-        Executed {
-            header,
-            leaves,
-            effects,
-            tip,
+            next_set,
         }
     }
 }

@@ -70,6 +70,10 @@ impl<'a> Act<'a> {
     ///
     /// # Errors
     /// [`Refusal::NotEnabled`] for every other record.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "a flat table: an arm for each enabled record, one for all others"
+    )]
     pub const fn of(record: &'a Record) -> Result<Self, Refusal> {
         Ok(match record {
             Record::Register {
