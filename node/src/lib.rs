@@ -7,16 +7,21 @@
 //! # Map
 //!
 //! - start: [`config`], [`identity`], [`commands`], [`exit`]
+//! - what is final and provable, and the way in: [`chain`], [`states`]
 //! - what waits: [`mempool`]
 //! - what travels: [`gossip`]
 //! - what is kept: [`storage`]
 //! - what is asked: [`api`]
 
 pub mod api;
+pub mod chain;
 pub mod commands;
 pub mod config;
 pub mod exit;
 pub mod gossip;
 pub mod identity;
 pub mod mempool;
+pub mod states;
 pub mod storage;
+#[cfg(test)]
+mod testkit;

@@ -5,10 +5,10 @@
 //! submission hash), and windows. It has no clock: the caller says what time it is.
 
 use crate::config;
+use ledger::admission::CheckedSubmission;
 use ledger::body::ItemBytes;
 use ledger::hash::{ItemId, SubmissionHash};
 use ledger::id::{AuthorityIndex, TimeMs, ValidatorIndex};
-use ledger::submission::VerifiedSubmission;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -31,8 +31,8 @@ pub enum Origin {
 /// A pending submission.
 #[derive(Debug)]
 pub struct Pending {
-    /// The submission, its signature checked.
-    pub submission: VerifiedSubmission,
+    /// The submission: signature and all that does not need the state are checked.
+    pub submission: Arc<CheckedSubmission>,
     /// As it travels and enters a body.
     pub item: ItemBytes,
     /// Names it in gossip.
@@ -42,14 +42,13 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Prepares a verified submission.
-    pub fn new(submission: VerifiedSubmission) -> Self {
-        let item = ItemBytes::submission(&submission);
+    /// Prepares a checked submission.
+    pub fn new(submission: CheckedSubmission) -> Self {
         Self {
-            id: item.id(),
+            item: ItemBytes::submission(&submission),
+            id: submission.id(),
             hash: submission.hash(),
-            item,
-            submission,
+            submission: Arc::new(submission),
         }
     }
 

@@ -1,37 +1,21 @@
 //! The pool's limits, order and windows.
 
 use super::*;
-use ledger::document::{Commitment, DocumentId, Nonce};
-use ledger::hash::{ChainId, Hash};
-use ledger::key::SigningKey;
-use ledger::record::{Record, Retention};
-use ledger::submission::{Draft, Submission};
+use crate::testkit;
+use ledger::tip::Founding;
 
 const NOW: TimeMs = TimeMs(1_000_000);
 
-fn pending(authority: u16, nonce: u8, records: usize) -> Pending {
+fn founding() -> Founding {
+    testkit::founding(4)
+}
+
+fn pending(authority: u16, nonce: u32, records: u32) -> Pending {
     window(authority, nonce, records, (NOW, NOW.saturating_add(10_000)))
 }
 
-fn window(authority: u16, nonce: u8, records: usize, window: (TimeMs, TimeMs)) -> Pending {
-    let nonce = Nonce([nonce; 32]);
-    let record = Record::Register {
-        document: DocumentId([0; 16]),
-        nonce,
-        internal: Commitment(Hash::ZERO),
-        citizen: None,
-        detail: None,
-        retention: Retention::Unspecified,
-    };
-    let draft = Draft {
-        chain: ChainId::default(),
-        authority: AuthorityIndex(authority),
-        not_before_ms: window.0,
-        not_after_ms: window.1,
-        records: vec![record; records],
-    };
-    let key = SigningKey::from_seed(&[7; 32]);
-    Pending::new(Submission::sign(draft, &key).unwrap())
+fn window(authority: u16, nonce: u32, records: u32, window: (TimeMs, TimeMs)) -> Pending {
+    testkit::register_in(&founding(), authority, (nonce * 100, records), window)
 }
 
 fn pool() -> Mempool {
@@ -96,7 +80,7 @@ fn each_limit_is_named_when_it_is_met() {
     let authority = AuthorityIndex(0);
     assert!(refused.contains(&PoolError::AuthorityQuota {
         authority,
-        limit: 5_000
+        limit: 8_000
     }));
     assert!(refused.contains(&PoolError::Full { limit: 12_000 }));
     assert!(pool.bytes() <= 12_000);

@@ -1,0 +1,232 @@
+//! The state after every block that may still matter: the index, final blocks above it, unfinalized blocks above those.
+//!
+//! A block's post-state is never written down before the block is final, and the index is moved only by its one
+//! writer, the publisher. Until then a block is a [`Post`]: its effects and its tip. Rules read
+//! through the effects of a block's ancestors onto the index. That the index may already hold some of those effects
+//! does no harm: they are asked first and say the same.
+
+use crate::storage::index::{Index, ReadError};
+use ledger::execute::Executed;
+use ledger::hash::BlockHash;
+use ledger::header::Header;
+use ledger::id::Height;
+use ledger::tip::Tip;
+use ledger::view::{Effects, Overlay, StateView};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// What a valid block made of its parent's state.
+#[derive(Clone, Debug)]
+pub struct Post(Arc<Executed>);
+
+impl Post {
+    /// Shares an execution's result.
+    pub fn new(executed: Executed) -> Self {
+        Self(Arc::new(executed))
+    }
+
+    /// The block's header.
+    pub fn header(&self) -> &Header {
+        &self.0.header
+    }
+
+    /// What its children build on.
+    pub fn tip(&self) -> &Tip {
+        &self.0.tip
+    }
+
+    /// What it writes.
+    pub fn effects(&self) -> &Effects {
+        &self.0.effects
+    }
+
+    /// Its leaves, the trailer last.
+    pub fn leaves(&self) -> &[ledger::execute::Leaf] {
+        &self.0.leaves
+    }
+}
+
+/// All post-states; shared by those who read and the few who write.
+#[derive(Debug)]
+pub struct States {
+    index: Index,
+    blocks: RwLock<Blocks>,
+}
+
+#[derive(Debug)]
+struct Blocks {
+    /// What the oldest of `finals` builds on.
+    base: Tip,
+    /// Final and archived, oldest first, each the parent of the next.
+    finals: VecDeque<Post>,
+    /// Valid and not final yet, at most as many as the engine holds.
+    open: HashMap<BlockHash, Post>,
+}
+
+/// The chain of post-states from the index up to one block.
+#[derive(Debug)]
+pub struct Branch {
+    tip: Tip,
+    /// Oldest first.
+    posts: Vec<Post>,
+    /// How many of them, at the end, are not final.
+    open: usize,
+}
+
+impl States {
+    /// The index stands at `base` (or beyond); no block is above it.
+    pub fn new(index: Index, base: Tip) -> Self {
+        let blocks = Blocks {
+            base,
+            finals: VecDeque::new(),
+            open: HashMap::new(),
+        };
+        Self {
+            index,
+            blocks: RwLock::new(blocks),
+        }
+    }
+
+    /// The index below.
+    pub const fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The chain that ends in this block; `None` if its state is not held.
+    pub fn branch(&self, block: &BlockHash) -> Option<Branch> {
+        let blocks = self.read();
+        let mut open = Vec::new();
+        let mut at = *block;
+        while let Some(post) = blocks.open.get(&at) {
+            open.push(post.clone());
+            at = post.header().parent;
+        }
+        let finals = if at == blocks.base.hash {
+            0
+        } else {
+            let found = blocks
+                .finals
+                .iter()
+                .position(|post| post.tip().hash == at)?;
+            found.saturating_add(1)
+        };
+        let mut posts: Vec<Post> = blocks.finals.iter().take(finals).cloned().collect();
+        let count = open.len();
+        posts.extend(open.into_iter().rev());
+        let tip = posts.last().map_or(&blocks.base, Post::tip).clone();
+        Some(Branch {
+            tip,
+            posts,
+            open: count,
+        })
+    }
+
+    /// The chain that ends in the newest final block.
+    pub fn final_branch(&self) -> Branch {
+        let blocks = self.read();
+        let posts: Vec<Post> = blocks.finals.iter().cloned().collect();
+        let tip = posts.last().map_or(&blocks.base, Post::tip).clone();
+        Branch {
+            tip,
+            posts,
+            open: 0,
+        }
+    }
+
+    /// Where the newest final block leaves the chain.
+    pub fn final_tip(&self) -> Tip {
+        let blocks = self.read();
+        blocks.finals.back().map_or(&blocks.base, Post::tip).clone()
+    }
+
+    /// Keeps the post-state of a valid block.
+    pub fn keep(&self, post: Post) {
+        self.write().open.insert(post.tip().hash, post);
+    }
+
+    /// The post-state of a valid block that is not final.
+    pub fn open(&self, block: &BlockHash) -> Option<Post> {
+        self.read().open.get(block).cloned()
+    }
+
+    /// Drops a block that can never become final.
+    pub fn forget(&self, block: &BlockHash) {
+        self.write().open.remove(block);
+    }
+
+    /// These blocks, each the parent of the next, are final and archived; what they exclude is dropped.
+    pub fn finalize(&self, posts: &[Post]) {
+        let mut blocks = self.write();
+        blocks.finals.extend(posts.iter().cloned());
+        if let Some(last) = posts.last() {
+            let height = last.tip().height;
+            blocks.open.retain(|_, post| post.tip().height > height);
+        }
+    }
+
+    /// Final blocks above the index, up to this height, oldest first.
+    pub fn finals_up_to(&self, height: Height) -> Vec<Post> {
+        let blocks = self.read();
+        let wanted = blocks.finals.iter();
+        let wanted = wanted.take_while(|post| post.tip().height <= height);
+        wanted.cloned().collect()
+    }
+
+    /// Number of final blocks above the index.
+    pub fn finals(&self) -> usize {
+        self.read().finals.len()
+    }
+
+    /// The index holds the final blocks up to this height: they are dropped here.
+    pub fn settle(&self, height: Height) {
+        let mut blocks = self.write();
+        while let Some(post) = blocks.finals.front() {
+            if post.tip().height > height {
+                break;
+            }
+            if let Some(post) = blocks.finals.pop_front() {
+                blocks.base = post.tip().clone();
+            }
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Blocks> {
+        self.blocks.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Blocks> {
+        self.blocks.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Branch {
+    /// Where its newest block leaves the chain.
+    pub const fn tip(&self) -> &Tip {
+        &self.tip
+    }
+
+    /// Its blocks that are not final, oldest first.
+    pub fn open(&self) -> &[Post] {
+        let finals = self.posts.len().saturating_sub(self.open);
+        self.posts.get(finals..).unwrap_or_default()
+    }
+
+    /// Looks at the state after its newest block. The look holds the index: be short.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the index is closed.
+    pub fn with<R>(
+        &self,
+        states: &States,
+        look: impl FnOnce(&dyn StateView, &Tip) -> R,
+    ) -> Result<R, ReadError> {
+        // The index is looked at after the branch was taken: it is at the branch's begin or beyond.
+        let view = states.index.view()?;
+        let below: &dyn StateView = &view;
+        let mut overlay = Overlay::new(below);
+        for post in &self.posts {
+            overlay = overlay.with(post.effects());
+        }
+        Ok(look(&overlay, &self.tip))
+    }
+}
