@@ -70,14 +70,19 @@ impl Message {
     /// [`DecodeError`]: over its kind's limit, unknown, malformed, trailing bytes, not canonical.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let kind = *bytes.first().ok_or(DecodeError::Malformed { at: 0 })?;
-        let limit = match kind {
-            16 | 17 => 1 + 4 + 32 * MAX_IDS,
-            18 => Self::MAX_LEN,
-            21 => 1 + 8 + 32 + 8 + 2 + 64,
-            22 => 1 + 8,
-            _ => return Err(DecodeError::Malformed { at: 0 }),
-        };
+        let limit = Self::limit(kind).ok_or(DecodeError::Malformed { at: 0 })?;
         codec::decode(bytes, limit)
+    }
+
+    /// Most bytes of a message by its first byte; `None` for an unknown kind.
+    pub const fn limit(kind: u8) -> Option<usize> {
+        match kind {
+            16 | 17 => Some(1 + 4 + 32 * MAX_IDS),
+            18 => Some(Self::MAX_LEN),
+            21 => Some(1 + 8 + 32 + 8 + 2 + 64),
+            22 => Some(1 + 8),
+            _ => None,
+        }
     }
 
     /// Packs items into as few messages as their budget allows, in order.

@@ -9,7 +9,7 @@
 //! - start: [`config`], [`identity`], [`commands`], [`exit`]
 //! - what is final and provable, and the way in: [`chain`], [`states`]
 //! - what waits: [`mempool`]
-//! - what travels: [`gossip`]
+//! - what travels: [`gossip`], [`network`]
 //! - what is kept: [`storage`]
 //! - what is asked: [`api`]
 
@@ -21,6 +21,7 @@ pub mod exit;
 pub mod gossip;
 pub mod identity;
 pub mod mempool;
+pub mod network;
 pub mod states;
 pub mod storage;
 #[cfg(test)]

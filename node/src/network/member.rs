@@ -1,0 +1,241 @@
+//! What the mesh knows of one member: its connections, when to dial it next, and how long it is kept out.
+
+use super::MemberAddress;
+use super::inbox::Budget;
+use super::session::Presence;
+use consensus::Peer;
+use ledger::id::AuthorityId;
+use libp2p::Multiaddr;
+use libp2p::swarm::ConnectionId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// First pause between dials; it doubles up to [`LAST_BACK_OFF`], and half of it is random.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
+/// Longest pause between dials.
+const LAST_BACK_OFF: Duration = Duration::from_secs(2);
+/// How long the side that does not dial waits for the one that does, before it tries itself.
+const FALLBACK: Duration = Duration::from_secs(3);
+/// How long a peer is kept out after its first offence; it doubles with each further one.
+const FIRST_KEPT_OUT: Duration = Duration::from_secs(5);
+/// Longest time that a peer is kept out.
+const LAST_KEPT_OUT: Duration = Duration::from_secs(300);
+/// Good conduct after which offences are forgotten.
+const FORGIVEN: Duration = Duration::from_secs(3_600);
+
+/// Which side dials, or dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialler {
+    Local,
+    Remote,
+}
+
+impl From<bool> for Dialler {
+    fn from(local: bool) -> Self {
+        if local { Self::Local } else { Self::Remote }
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    dialler: Dialler,
+    stop: CancellationToken,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) peer: Peer,
+    pub(super) authority: AuthorityId,
+    pub(super) addresses: Vec<Multiaddr>,
+    pub(super) budget: Budget,
+    pub(super) presence: Arc<Presence>,
+    /// Who dials this member's connections as a rule.
+    dialler: Dialler,
+    links: BTreeMap<ConnectionId, Link>,
+    dialling: bool,
+    next_dial: Instant,
+    /// Dials since the last usable connection.
+    failures: u32,
+    offences: u32,
+    last_offence: Option<Instant>,
+    kept_out_until: Option<Instant>,
+}
+
+impl Link {
+    pub(super) const fn new(dialler: Dialler, stop: CancellationToken) -> Self {
+        Self { dialler, stop }
+    }
+}
+
+impl Member {
+    pub(super) fn new(
+        member: &MemberAddress,
+        addresses: Vec<Multiaddr>,
+        budget: Budget,
+        dialler: Dialler,
+        now: Instant,
+    ) -> Self {
+        let mut new = Self {
+            peer: member.peer,
+            authority: member.authority.clone(),
+            addresses,
+            budget,
+            presence: Arc::default(),
+            dialler,
+            links: BTreeMap::new(),
+            dialling: false,
+            next_dial: now,
+            failures: 0,
+            offences: 0,
+            last_offence: None,
+            kept_out_until: None,
+        };
+        if dialler == Dialler::Remote {
+            new.next_dial = now + FALLBACK;
+        }
+        new
+    }
+
+    pub(super) fn named(&self) -> (Peer, AuthorityId) {
+        (self.peer, self.authority.clone())
+    }
+
+    /// When there is something to do next, if nothing happens before.
+    pub(super) fn due(&self) -> Option<Instant> {
+        if self.kept_out_until.is_some() {
+            return self.kept_out_until;
+        }
+        self.wants_dial().then_some(self.next_dial)
+    }
+
+    fn wants_dial(&self) -> bool {
+        self.links.is_empty() && !self.dialling && !self.addresses.is_empty()
+    }
+
+    /// Whether it is to be dialled now; it counts as being dialled then.
+    pub(super) fn start_dial(&mut self, now: Instant) -> bool {
+        let start = self.kept_out_until.is_none() && self.wants_dial() && self.next_dial <= now;
+        self.dialling |= start;
+        start
+    }
+
+    pub(super) const fn is_first_failure(&self) -> bool {
+        self.failures == 0
+    }
+
+    pub(super) fn dial_failed(&mut self, now: Instant) {
+        self.dialling = false;
+        self.next_dial = now + back_off(self.failures);
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Takes note of a connection and returns those that it replaces.
+    ///
+    /// A side dials only when it has no connection. So older ones that it dialled are dead, even if this node has not
+    /// noticed yet. One that the other side dialled may live: both dialled at once.
+    pub(super) fn established(&mut self, id: ConnectionId, link: Link) -> Vec<ConnectionId> {
+        if link.dialler == Dialler::Local {
+            self.dialling = false;
+        }
+        let mut replaced = Vec::new();
+        for (old, it) in &self.links {
+            if it.dialler == link.dialler {
+                it.stop.cancel();
+                replaced.push(*old);
+            }
+        }
+        self.links.insert(id, link);
+        replaced
+    }
+
+    /// A connection has its lanes: what stops its session, if it is still there.
+    pub(super) fn usable(&mut self, id: ConnectionId) -> Option<CancellationToken> {
+        let link = self.links.get(&id)?;
+        self.failures = 0;
+        Some(link.stop.clone())
+    }
+
+    pub(super) fn closed(&mut self, id: ConnectionId, now: Instant) {
+        let Some(link) = self.links.remove(&id) else {
+            return;
+        };
+        link.stop.cancel();
+        if !self.links.is_empty() {
+            return;
+        }
+        self.next_dial = match self.dialler {
+            Dialler::Local => now + back_off(self.failures),
+            Dialler::Remote => now + FALLBACK,
+        };
+        // Back to 0 as soon as a connection becomes usable.
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Ends its connections and keeps it out; returns for how long.
+    pub(super) fn keep_out(&mut self, now: Instant) -> Duration {
+        let since = self.last_offence.map(|then| now.duration_since(then));
+        if since.is_some_and(|since| since >= FORGIVEN) {
+            self.offences = 0;
+        }
+        let time = doubled(FIRST_KEPT_OUT, self.offences, LAST_KEPT_OUT);
+        self.offences = self.offences.saturating_add(1);
+        self.last_offence = Some(now);
+        self.kept_out_until = Some(now + time);
+        for link in self.links.values() {
+            link.stop.cancel();
+        }
+        time
+    }
+
+    /// Whether its time out is over; it counts as let in then.
+    pub(super) fn let_in_again(&mut self, now: Instant) -> bool {
+        let over = self.kept_out_until.is_some_and(|until| until <= now);
+        if over {
+            self.kept_out_until = None;
+        }
+        over
+    }
+}
+
+fn doubled(first: Duration, times: u32, last: Duration) -> Duration {
+    let factor = 2_u32.saturating_pow(times);
+    first.saturating_mul(factor).min(last)
+}
+
+/// A pause of which half is random, so that nodes that failed together do not return together.
+fn back_off(failures: u32) -> Duration {
+    let half = doubled(FIRST_BACK_OFF, failures, LAST_BACK_OFF) / 2;
+    // Without random numbers the pause is still one.
+    let random = getrandom::u32().unwrap_or(0);
+    half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_limits() {
+        for failures in 0..40 {
+            let pause = back_off(failures);
+            assert!(
+                pause >= FIRST_BACK_OFF / 2 && pause <= LAST_BACK_OFF,
+                "{pause:?}"
+            );
+        }
+        assert!(back_off(30) >= LAST_BACK_OFF / 2);
+        assert_eq!(
+            doubled(FIRST_KEPT_OUT, 2, LAST_KEPT_OUT),
+            FIRST_KEPT_OUT * 4
+        );
+        assert_eq!(
+            doubled(FIRST_KEPT_OUT, u32::MAX, LAST_KEPT_OUT),
+            LAST_KEPT_OUT
+        );
+    }
+}
