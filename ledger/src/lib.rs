@@ -13,6 +13,7 @@
 //! - what is recorded: [`document`], [`record`], [`submission`], [`genesis`]
 //! - what is proved: [`log`], [`tile`], [`note`], [`checkpoint`], [`cosignature`], [`leaf`], [`trie`]
 //! - what may follow what: [`state`], [`view`], [`tip`], [`refusal`], [`admission`], [`rules`], [`block`], [`execute`], [`replay`]
+//! - what is handed out: [`receipt`]
 //! - what is kept on disk: [`frame`], [`journal`], [`guard`]
 #![no_std]
 #![deny(
@@ -44,6 +45,7 @@ pub mod key;
 pub mod leaf;
 pub mod log;
 pub mod note;
+pub mod receipt;
 pub mod record;
 pub mod refusal;
 pub mod replay;
