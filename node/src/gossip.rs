@@ -134,7 +134,7 @@ mod tests {
             assert!(Message::is_gossip(bytes[0]));
             assert_eq!(Message::decode(&bytes), Ok(message));
             assert!(consensus::message::Message::limit(bytes[0]).is_none());
-            assert!(Message::decode(&[&bytes[..], &[0]].concat()).is_err());
+            Message::decode(&[&bytes[..], &[0]].concat()).unwrap_err();
         }
     }
 

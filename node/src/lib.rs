@@ -8,11 +8,13 @@
 //!
 //! - start: [`config`], [`identity`], [`commands`], [`exit`]
 //! - what is final and provable, and the way in: [`chain`], [`states`]
-//! - what waits: [`mempool`]
+//! - what waits: [`admission`], [`mempool`]
 //! - what travels: [`gossip`], [`network`]
 //! - what is kept: [`storage`]
 //! - what is asked: [`api`]
+//! - what is watched: [`metrics`]
 
+pub mod admission;
 pub mod api;
 pub mod chain;
 pub mod commands;
@@ -21,6 +23,7 @@ pub mod exit;
 pub mod gossip;
 pub mod identity;
 pub mod mempool;
+pub mod metrics;
 pub mod network;
 pub mod states;
 pub mod storage;
