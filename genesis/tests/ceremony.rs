@@ -717,3 +717,38 @@ fn every_command_explains_itself_with_an_example() {
         assert!(own.contains("Example"), "{own}");
     }
 }
+
+#[test]
+fn trust_files_are_made_once_and_name_the_chain() {
+    let table = Table::founded();
+    fs::create_dir(table.path("trust")).unwrap();
+    let made = table.good(&["trust", "genesis.nachweis", "--out", "trust"]);
+    let checked = table.good(&["check", "genesis.nachweis"]);
+    assert_eq!(fingerprint(&made), fingerprint(&checked));
+    let trust = genesis::trust::load(&table.path("trust/trust.json")).unwrap();
+    assert_eq!(trust.chain(), table.genesis().chain());
+    assert_eq!(trust.pin(), None);
+    let policy = fs::read_to_string(table.path("trust/trust.policy")).unwrap();
+    assert!(policy.ends_with("\nquorum quorum-of-validators\n"));
+    table.refused(
+        &["trust", "genesis.nachweis", "--out", "trust"],
+        4,
+        "trust file cannot be written",
+    );
+    table.refused(
+        &["trust", "genesis.nachweis", "--out", "nowhere"],
+        3,
+        "trust file cannot be written",
+    );
+}
+
+#[test]
+fn no_trust_comes_from_a_genesis_that_not_all_have_signed() {
+    let table = Table::with(&FOUR);
+    table.good(&table.assembling(&FOUR, "genesis.nachweis"));
+    table.refused(
+        &["trust", "genesis.nachweis", "--out", "."],
+        1,
+        "not signed by",
+    );
+}

@@ -6,7 +6,9 @@ use genesis::birth::BirthError;
 use genesis::ceremony::CeremonyError;
 use genesis::container::ContainerError;
 use genesis::keyfile::KeyFileError;
+use genesis::trust::TrustFileError;
 use ledger::id::NameError;
+use ledger::receipt::TrustError;
 use std::error::Error as _;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -26,6 +28,8 @@ pub(crate) enum Failure {
     Ceremony(#[from] CeremonyError),
     #[error(transparent)]
     Container(#[from] ContainerError),
+    #[error(transparent)]
+    Trust(#[from] TrustFileError),
     #[error("{} exists and is not empty", .0.display())]
     Exists(PathBuf),
     #[error("{} cannot be created", path.display())]
@@ -83,6 +87,7 @@ impl Failure {
             Self::Application(error) => error.hint(),
             Self::Ceremony(error) => error.hint(),
             Self::Container(error) => error.hint(),
+            Self::Trust(error) => error.hint().map(str::to_owned),
             Self::Exists(_) => Some("nothing is overwritten: name another folder".into()),
             Self::Clock => Some("set the clock, then try again".into()),
             Self::Name(_) | Self::Birth(BirthError::Create { .. }) | Self::Create { .. } => None,
@@ -98,6 +103,7 @@ impl Failure {
             Self::Application(error) => application(error),
             Self::Ceremony(error) => ceremony(error),
             Self::Container(error) => container(error),
+            Self::Trust(error) => trust(error),
             Self::Exists(_) => exit::REFUSED,
             Self::Birth(BirthError::Create { source, .. }) | Self::Create { source, .. } => {
                 io_code(source)
@@ -178,5 +184,19 @@ fn container(error: &ContainerError) -> u8 {
         | ContainerError::Rule(_)
         | ContainerError::Description(_)
         | ContainerError::NoteId(_) => exit::NOT_GOOD,
+    }
+}
+
+fn trust(error: &TrustFileError) -> u8 {
+    match error {
+        TrustFileError::Read(source) | TrustFileError::Write(source) => io_code(source),
+        TrustFileError::Json(_)
+        | TrustFileError::Version(_)
+        | TrustFileError::Integer(_)
+        | TrustFileError::Base64(_)
+        | TrustFileError::Malformed { .. }
+        | TrustFileError::Root(_)
+        | TrustFileError::Trust(TrustError::PinSize) => exit::USAGE,
+        TrustFileError::Description(_) | TrustFileError::Trust(_) => exit::NOT_GOOD,
     }
 }

@@ -8,6 +8,7 @@ mod check;
 mod failure;
 mod show;
 mod sign;
+mod trust;
 
 use clap::{Parser, Subcommand};
 use failure::Failure;
@@ -39,6 +40,7 @@ enum Command {
     Sign(sign::Args),
     Check(check::Args),
     Show(show::Args),
+    Trust(trust::Args),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +70,7 @@ fn run(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Sign(args) => sign::run(&args, out),
         Command::Check(args) => check::run(&args, out),
         Command::Show(args) => show::run(&args, out),
+        Command::Trust(args) => trust::run(&args, out),
     }
 }
 
