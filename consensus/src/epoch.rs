@@ -87,6 +87,11 @@ impl EpochInfo {
         &self.spec.anchor
     }
 
+    /// Hash of the restart file that opened it; zero if none did.
+    pub const fn restart(&self) -> Hash {
+        self.spec.restart
+    }
+
     /// Leader of a view: perm[(v−1) mod n]. View 0 is the anchor's and has none; its first leader is returned.
     #[expect(
         clippy::arithmetic_side_effects,

@@ -26,7 +26,8 @@ pub enum Event {
         /// What came out.
         verdict: Verdict,
     },
-    /// The answer to [`crate::Output::Build`]: a block with something in it.
+    /// The answer to [`crate::Output::Build`]: a block with something in it. Its builder counts as its validator: no
+    /// `Validate` follows, and its post-state is kept as if it had been answered `Valid`.
     ProposalReady {
         /// The request's view.
         view: View,
@@ -62,7 +63,7 @@ pub enum Event {
         /// Who.
         peer: Peer,
     },
-    /// Half the round trip to this peer was measured (for the clock offset, consensus.md 3.16).
+    /// The way to this peer and back was measured (for the clock offset, consensus.md 3.16).
     RoundTrip {
         /// Who.
         peer: Peer,

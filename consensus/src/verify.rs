@@ -137,7 +137,7 @@ pub(crate) enum Verified {
         justification: Vec<VerifiedCertificate>,
     },
     Vote(Vote),
-    Lagging(View),
+    Lagging,
     Certificates(Vec<VerifiedCertificate>),
     Status(Status),
     Fetch(BlockRef),
@@ -181,7 +181,7 @@ impl Admitted {
             Message::Block(block) => Verified::Block(block),
             Message::CertReq(request) => Verified::CertReq(request),
             Message::SyncReq(request) => Verified::SyncReq(request),
-            Message::Vote(vote) if lagging => Verified::Lagging(vote.view),
+            Message::Vote(_) if lagging => Verified::Lagging,
             Message::Vote(vote) => {
                 check_vote(&vote, epoch, verifier).map_err(Offence::Vote)?;
                 Verified::Vote(vote)
@@ -220,7 +220,8 @@ impl Admitted {
                     .blocks
                     .first()
                     .map_or(Height(0), |b| b.header.height);
-                let certificate = check_certificate(response.certificate, epoch, verifier)?;
+                let certificate = check_certificate(response.certificate, epoch, verifier)
+                    .map_err(Offence::Certificate)?;
                 let sync = VerifiedSync {
                     blocks: response.blocks.into_vec(),
                     headers: response.headers.into_vec(),
@@ -263,7 +264,9 @@ fn check_all(
     certificates
         .into_iter()
         .filter(|certificate| !held.contains(&(certificate.kind(), certificate.view())))
-        .map(|certificate| check_certificate(certificate, epoch, verifier))
+        .map(|certificate| {
+            check_certificate(certificate, epoch, verifier).map_err(Offence::Certificate)
+        })
         .collect()
 }
 
@@ -271,16 +274,14 @@ pub(crate) fn check_certificate(
     certificate: Certificate,
     epoch: &EpochInfo,
     verifier: &dyn Verifier,
-) -> Result<VerifiedCertificate, Offence> {
+) -> Result<VerifiedCertificate, CertificateError> {
     let message = certificate.statement().sign_bytes(epoch.context());
     let set = epoch.set();
-    certificate
-        .verify_with(epoch.epoch(), set, |signer, signature| {
-            set.get(signer).map_or(Ok(()), |member| {
-                verifier.verify(&member.vote, &message, signature)
-            })
+    certificate.verify_with(epoch.epoch(), set, |signer, signature| {
+        set.get(signer).map_or(Ok(()), |member| {
+            verifier.verify(&member.vote, &message, signature)
         })
-        .map_err(Offence::Certificate)
+    })
 }
 
 fn check_vote(vote: &Vote, epoch: &EpochInfo, verifier: &dyn Verifier) -> Result<(), VoteError> {

@@ -1,0 +1,277 @@
+//! Missing certificates and whole stretches of the chain (consensus.md, 3.13, 3.14).
+
+use super::Engine;
+use super::work::Parent;
+use crate::config::MAX_SYNC;
+use crate::message::{CertReq, MAX_CERTIFICATES, Message, SyncReq};
+use crate::output::{Output, ServeRequest};
+use crate::time::{Mono, Now};
+use crate::verify::VerifiedSync;
+use alloc::vec::Vec;
+use ledger::certificate::Certificate;
+use ledger::header::BlockRef;
+use ledger::id::{Height, ValidatorIndex, View};
+
+/// Most bytes of certificates in one answer.
+const MAX_CERT_BYTES: usize = 1 << 20;
+/// While idle, a gap is asked about so many times per validator, then left until there is work.
+const IDLE_ROUNDS: usize = 2;
+/// A transfer is given a second per MiB.
+const BYTES_PER_MS: u64 = (1 << 20) / 1_000;
+
+/// A question that is out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<T> {
+    pub(super) peer: ValidatorIndex,
+    pub(super) what: T,
+    pub(super) until: Mono,
+}
+
+/// Requests for certificates and blocks, one of each at a time.
+#[derive(Debug, Default)]
+pub(super) struct CatchUp {
+    certificates: Option<Asked<CertReq>>,
+    /// The gap that is being asked about, and how often it was.
+    gap: Option<(View, View, usize)>,
+    sync: Option<Asked<Height>>,
+    /// Nobody has answered lately: not before this.
+    sync_from: Mono,
+}
+
+impl CatchUp {
+    pub(super) fn expects_certificates(&self, from: ValidatorIndex) -> bool {
+        self.certificates.is_some_and(|asked| asked.peer == from)
+    }
+
+    pub(super) fn expects_blocks(&self, from: ValidatorIndex, first: Height) -> bool {
+        self.sync
+            .is_some_and(|asked| asked.peer == from && asked.what == first)
+    }
+
+    /// The peer is gone: whoever is next gets the question.
+    pub(super) fn forget(&mut self, peer: ValidatorIndex) {
+        self.certificates = self.certificates.filter(|asked| asked.peer != peer);
+        self.sync = self.sync.filter(|asked| asked.peer != peer);
+    }
+
+    pub(super) fn deadlines(&self) -> impl Iterator<Item = Mono> {
+        let certificates = self.certificates.map(|asked| asked.until);
+        let sync = self.sync.map(|asked| asked.until);
+        [certificates, sync, Some(self.sync_from)]
+            .into_iter()
+            .flatten()
+    }
+}
+
+impl Engine {
+    /// R0: certificates that keep R1 or R2 from working are asked for, first from the leader whose proposal waits.
+    pub(super) fn request_certificates(&mut self, now: Now) {
+        let view = self.current.view;
+        let gap = match self.parent() {
+            Parent::Gap(at) => Some(at),
+            Parent::Found { .. } | Parent::Missing(_) => {
+                // A proposal may build on an older view than ours would.
+                let waiting = self.slots.get(view).filter(|slot| !slot.refused);
+                waiting.and_then(|slot| self.first_gap(slot.parent_view))
+            }
+        };
+        let Some(to) = gap else {
+            self.catch_up.gap = None;
+            self.catch_up.certificates = None;
+            return;
+        };
+        if let Some(asked) = self.catch_up.certificates {
+            if asked.until > now.mono && asked.what.to == to {
+                return;
+            }
+            self.catch_up.certificates = None;
+        }
+        let asked_before = match self.catch_up.gap {
+            Some((gap, at, times)) if gap == to && at == view => times,
+            Some(_) | None => 0,
+        };
+        let limit = self.epoch.set().n().saturating_mul(IDLE_ROUNDS);
+        if asked_before >= limit && self.current.armed_at.is_none() {
+            return;
+        }
+        let leader = self.slots.get(view).map(|slot| slot.vote.signer);
+        let first = leader.filter(|_| asked_before == 0);
+        let Some(peer) = self.peers.pick(now.mono, first, &[]) else {
+            return;
+        };
+        let what = CertReq {
+            epoch: self.epoch.epoch(),
+            from: self.certificates.finalized_view().saturating_add(1).min(to),
+            to,
+        };
+        let until = now.mono.plus(self.config.fetch_ms());
+        self.catch_up.certificates = Some(Asked { peer, what, until });
+        self.catch_up.gap = Some((to, view, asked_before.saturating_add(1)));
+        self.ask(peer, Message::CertReq(what));
+    }
+
+    /// The highest view from `parent_view` up to the current one whose certificate R2 lacks.
+    fn first_gap(&self, parent_view: View) -> Option<View> {
+        let finalized = self.certificates.finalized_view();
+        let lowest = self.certificates.lowest_parent_view();
+        if parent_view < finalized {
+            None
+        } else if parent_view < lowest {
+            Some(lowest)
+        } else {
+            let unknown = self.certificates.notarized(parent_view).is_none();
+            unknown.then_some(parent_view)
+        }
+    }
+
+    /// Certificates of the views asked for, from the highest down; at the bottom, the finalization that ends it.
+    pub(super) fn serve_certificates(&mut self, peer: ValidatorIndex, request: &CertReq) {
+        let finalized = self.certificates.finalized_view();
+        let mut bytes = 0_usize;
+        let above = self
+            .certificates
+            .newest_first()
+            .filter(|c| request.from <= c.view() && c.view() <= request.to);
+        let bottom = self.certificates.finalization();
+        let bottom = bottom
+            .filter(|_| request.from <= finalized)
+            .map(|c| c.get());
+        let list: Vec<Certificate> = bottom
+            .into_iter()
+            .chain(above)
+            .take(MAX_CERTIFICATES)
+            .take_while(|certificate| {
+                bytes = bytes.saturating_add(certificate_len(certificate));
+                bytes <= MAX_CERT_BYTES
+            })
+            .cloned()
+            .collect();
+        if let (false, Ok(list)) = (list.is_empty(), list.try_into()) {
+            self.send(peer, Message::CertResp(list));
+        }
+    }
+
+    /// The answer came; if the gap is not closed, the next peer is asked at once.
+    pub(super) fn certificates_came(&mut self, from: ValidatorIndex) {
+        if self.catch_up.expects_certificates(from) {
+            self.catch_up.certificates = None;
+        }
+    }
+
+    /// 3.14: while behind in height, one peer at a time is asked for blocks.
+    pub(super) fn request_blocks(&mut self, now: Now) {
+        if let Some(asked) = self.catch_up.sync {
+            if asked.until > now.mono {
+                return;
+            }
+            self.peers.failed(asked.peer, now.mono);
+            self.catch_up.sync = None;
+        }
+        let committed = self.blocks.committed().block;
+        let Some(from) = committed.height.next() else {
+            return;
+        };
+        if self.diverged || self.sealed || self.catch_up.sync_from > now.mono {
+            return;
+        }
+        let Some(first) = self.who_is_ahead(now, committed) else {
+            return;
+        };
+        let Some(peer) = self.peers.pick(now.mono, first, &[]) else {
+            return;
+        };
+        let until = now
+            .mono
+            .plus(self.config.timing().delta_ms.saturating_mul(4))
+            .plus(u64::from(MAX_SYNC).div_euclid(BYTES_PER_MS));
+        self.catch_up.sync = Some(Asked {
+            peer,
+            what: from,
+            until,
+        });
+        let max_bytes = MAX_SYNC;
+        self.ask(peer, Message::SyncReq(SyncReq { from, max_bytes }));
+    }
+
+    /// Whether blocks are missing that only a stretch of the chain can bring, and who says to have them.
+    fn who_is_ahead(&self, now: Now, committed: BlockRef) -> Option<Option<ValidatorIndex>> {
+        let next = committed.height.next()?;
+        if self.final_chain.get(next).is_some() {
+            // Known to be final: it is here and under check, or fetched by its hash.
+            return None;
+        }
+        let ahead = self.peers.iter().find(|(_, peer)| {
+            let Some((status, at)) = &peer.status else {
+                return false;
+            };
+            let distance = status.finalized.height.0.saturating_sub(committed.height.0);
+            // One block ahead is everyday life, and will be over by itself.
+            let lasts = now.mono.since(*at) >= self.config.timing().delta_ms;
+            peer.up && !peer.has_failed(now.mono) && (distance > 1 || (distance == 1 && lasts))
+        });
+        let ahead = ahead.map(|(index, _)| index);
+        let known = self.certificates.finalized().height > committed.height;
+        (known || ahead.is_some()).then_some(ahead)
+    }
+
+    /// Finalized blocks came, already known to be one certified chain.
+    pub(super) fn synced(&mut self, now: Now, from: ValidatorIndex, sync: VerifiedSync) {
+        let first = sync.blocks.first().map(|block| block.header.height);
+        if first.is_none_or(|first| !self.catch_up.expects_blocks(from, first)) {
+            return;
+        }
+        self.catch_up.sync = None;
+        let VerifiedSync {
+            blocks,
+            headers,
+            certificate,
+        } = sync;
+        let committed = self.blocks.committed().block;
+        let refs = blocks.iter().map(|block| &block.header).chain(&headers);
+        let chain: Vec<BlockRef> = refs
+            .map(ledger::header::Header::block_ref)
+            .filter(|block| block.height > committed.height)
+            .collect();
+        if chain.is_empty() {
+            self.peers.failed(from, now.mono);
+            return;
+        }
+        self.final_chain.note_sync(certificate.clone());
+        self.accept(now, certificate);
+        for block in chain {
+            if let Some(fork) = self.final_chain.note(block) {
+                self.diverge(fork);
+                return;
+            }
+        }
+        for block in blocks {
+            self.hold(now, block);
+        }
+        self.status_due = true;
+    }
+
+    pub(super) fn serve_sync(&mut self, peer: ValidatorIndex, request: SyncReq) {
+        if request.from <= self.blocks.committed().block.height
+            && let Some(to) = self.epoch.peer_of(peer)
+        {
+            let request = ServeRequest::Sync(request);
+            self.outbox.after_durable(Output::Serve { to, request });
+        }
+    }
+
+    /// Whether a wait for a peer's claim to last is over soon.
+    pub(super) fn sync_deadlines(&self) -> impl Iterator<Item = Mono> {
+        let committed = self.blocks.committed().block.height;
+        let delta = self.config.timing().delta_ms;
+        self.peers.iter().filter_map(move |(_, peer)| {
+            let (status, at) = peer.status.as_ref()?;
+            (status.finalized.height > committed).then(|| at.plus(delta))
+        })
+    }
+}
+
+/// Encoded length of a certificate.
+pub(super) fn certificate_len(certificate: &Certificate) -> usize {
+    let signatures = certificate.signers().count();
+    signatures.saturating_mul(64).saturating_add(73)
+}

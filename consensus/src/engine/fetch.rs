@@ -1,0 +1,172 @@
+//! Missing blocks are asked for one by one, and handed out to those who ask (consensus.md, 3.13).
+
+use super::Engine;
+use super::blocks::State;
+use crate::block::Block;
+use crate::message::Message;
+use crate::output::{Output, ServeRequest};
+use crate::time::{Mono, Now};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use ledger::hash::BlockHash;
+use ledger::header::BlockRef;
+use ledger::id::ValidatorIndex;
+
+/// Most blocks asked for at a time.
+const MAX_WANTS: usize = 32;
+/// So many of the newest notarizations are looked at for missing blocks.
+const NEWEST: usize = 32;
+
+/// A block that is asked for.
+#[derive(Clone, Debug)]
+struct Want {
+    block: BlockRef,
+    /// Who should have it: the proposer that referenced it.
+    hint: Option<ValidatorIndex>,
+    next_at: Mono,
+    misses: u32,
+    asked: Vec<ValidatorIndex>,
+}
+
+/// Blocks that are asked for.
+#[derive(Debug, Default)]
+pub(super) struct Fetches(BTreeMap<BlockHash, Want>);
+
+impl Fetches {
+    pub(super) fn wants(&self, hash: &BlockHash) -> bool {
+        self.0.contains_key(hash)
+    }
+
+    pub(super) fn deadlines(&self) -> impl Iterator<Item = Mono> {
+        self.0.values().map(|want| want.next_at)
+    }
+}
+
+impl Engine {
+    /// Finds out what is missing now, and asks where it is time to.
+    pub(super) fn fetch_missing(&mut self, now: Now) {
+        let missing = self.missing_blocks();
+        self.fetches
+            .0
+            .retain(|hash, _| missing.iter().any(|(block, _, _)| block.hash == *hash));
+        for (block, hint, wait) in missing.into_iter().take(MAX_WANTS) {
+            let next_at = now.mono.plus(wait);
+            self.fetches.0.entry(block.hash).or_insert_with(|| Want {
+                block,
+                hint,
+                next_at,
+                misses: 0,
+                asked: Vec::new(),
+            });
+        }
+        let due: Vec<BlockHash> = self
+            .fetches
+            .0
+            .iter()
+            .filter(|(_, want)| want.next_at <= now.mono)
+            .map(|(hash, _)| *hash)
+            .collect();
+        for hash in due {
+            self.ask_for_block(now, &hash);
+        }
+    }
+
+    /// What is needed and not here: block, who should have it, and how long it may still come by itself.
+    fn missing_blocks(&self) -> Vec<(BlockRef, Option<ValidatorIndex>, u64)> {
+        // The body is often only slower than the votes; ask a little later than its certificate.
+        let patience = self.config.timing().delta_ms.div_euclid(4);
+        let mut missing = Vec::new();
+        let next = self.blocks.committed().block.height.next();
+        if let Some(block) = next.and_then(|height| self.final_chain.get(height))
+            && !self.blocks.is_here(&block.hash)
+        {
+            missing.push((block, None, patience));
+        }
+        let view = self.current.view;
+        if let Some(slot) = self.slots.get(view)
+            && let Some(block) = self.blocks.missing_below(slot.block)
+        {
+            missing.push((block, Some(slot.vote.signer), 0));
+        }
+        for (at, notarization) in self.certificates.notarizations().take(NEWEST) {
+            let block = notarization.certificate.block();
+            if let Some(block) = self.blocks.missing_below(block) {
+                missing.push((block, Some(self.epoch.leader(at)), patience));
+            }
+        }
+        if self.diverged || self.sealed {
+            missing.clear();
+        }
+        missing
+    }
+
+    fn ask_for_block(&mut self, now: Now, hash: &BlockHash) {
+        let again = self.config.fetch_ms();
+        let Some(want) = self.fetches.0.get_mut(hash) else {
+            return;
+        };
+        // One at a time; two at a time after the second miss.
+        let parallel = if want.misses >= 2 { 2 } else { 1 };
+        want.misses = want.misses.saturating_add(1);
+        want.next_at = now.mono.plus(again);
+        for _ in 0..parallel {
+            let Some(peer) = self.peers.pick(now.mono, want.hint, &want.asked) else {
+                return;
+            };
+            if want.asked.contains(&peer) {
+                // All were asked: begin again.
+                want.asked.clear();
+            }
+            want.asked.push(peer);
+            if let Some(to) = self.epoch.peer_of(peer) {
+                let message = Message::Fetch(want.block);
+                self.outbox.now(Output::Send { to, message });
+            }
+        }
+    }
+
+    /// A block that was asked for.
+    pub(super) fn fetched(&mut self, now: Now, block: Block) {
+        if self.fetches.wants(&block.hash()) {
+            self.hold(now, block);
+        }
+    }
+
+    /// Takes a block in and makes room for it.
+    pub(super) fn hold(&mut self, now: Now, block: Block) {
+        self.blocks.insert(block, now.mono);
+        if !self.blocks.is_crowded() {
+            return;
+        }
+        let view = self.current.view.saturating_sub(1);
+        let proposed = self.slots.iter().filter(|slot| slot.vote.view >= view);
+        let mut needed: alloc::collections::BTreeSet<BlockHash> =
+            proposed.map(|slot| slot.block.hash).collect();
+        needed.extend(self.final_chain.hashes());
+        for (_, notarization) in self.certificates.notarizations() {
+            let mut hash = notarization.certificate.block().hash;
+            while let Some(entry) = self.blocks.get(&hash)
+                && needed.insert(hash)
+            {
+                hash = entry.block.header.parent;
+            }
+        }
+        for hash in self.blocks.evict(&needed) {
+            self.outbox.after_durable(Output::Forget(hash));
+        }
+    }
+
+    /// A peer asks for a block: never one that was not validated here.
+    pub(super) fn serve_block(&mut self, peer: ValidatorIndex, block: BlockRef) {
+        let entry = self.blocks.get(&block.hash);
+        if let Some(entry) = entry.filter(|entry| entry.state == State::Valid) {
+            let message = Message::Block(entry.block.clone());
+            self.send(peer, message);
+        } else if block.height <= self.blocks.committed().block.height
+            && let Some(to) = self.epoch.peer_of(peer)
+        {
+            let request = ServeRequest::Block(block);
+            self.outbox.after_durable(Output::Serve { to, request });
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! One engine driven by hand.

@@ -1,0 +1,8 @@
+//! Tests of the rules, one file per idea. `fixture` makes validators with toy signatures, `bench` drives one engine by
+//! hand, `cluster` runs several in virtual time.
+
+mod bench;
+mod cluster;
+mod fixture;
+
+mod network;
