@@ -9,10 +9,12 @@
 //! - [`http`]: the smallest HTTP client that a test needs
 //! - [`ceremony`]: founding a network with the real commands
 //! - [`network`]: its processes: up, status, kill, restart, down
+//! - [`campaign`]: faults over a network under load, and the audit afterwards
 //! - [`load`]: signed submissions to send
 //! - [`replay`]: the oracle over a stopped node's archive
 
 pub mod binaries;
+pub mod campaign;
 pub mod ceremony;
 pub mod http;
 pub mod load;

@@ -152,6 +152,14 @@ impl Network {
     /// # Errors
     /// If the process cannot be started.
     pub fn start(&mut self, at: usize) -> io::Result<()> {
+        self.start_with(at, &[])
+    }
+
+    /// The same with further environment variables.
+    ///
+    /// # Errors
+    /// As [`Network::start`].
+    pub fn start_with(&mut self, at: usize, environment: &[(&str, String)]) -> io::Result<()> {
         let node = &mut self.manifest.nodes[at];
         if node.process.is_some_and(ProcessId::is_running) {
             return Ok(());
@@ -162,6 +170,7 @@ impl Network {
             .open(node.dir.join("log"))?;
         let mut run = command("nachweis-node")?;
         run.arg("run").arg("--dir").arg(&node.dir);
+        run.envs(environment.iter().map(|(key, value)| (key, value)));
         run.stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -1,0 +1,315 @@
+//! Fault campaigns over a running network under load: kill, cut the power, and audit that nothing acknowledged is lost.
+//!
+//! A seed decides what happens to whom and when; the processes' own timing stays their own, so a seed repeats the
+//! faults, not the schedule. Load is bounded: a fixed number of senders, each with one submission under way.
+
+use crate::http;
+use crate::load::{self, Maker};
+use crate::network::Network;
+use crate::replay::{self, Summary};
+use ledger::hash::SubmissionHash;
+use std::collections::BTreeSet;
+use std::io::{Error, Result};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Senders of a campaign's load.
+const SENDERS: usize = 3;
+/// How long the network may take to serve one checkpoint from all nodes again.
+const AGREE_WITHIN: Duration = Duration::from_secs(60);
+/// How long a sender rests after a node did not answer.
+const REST: Duration = Duration::from_millis(100);
+
+/// A small seeded generator (splitmix64): what a campaign draws from.
+#[derive(Clone, Debug)]
+pub struct Draw(u64);
+
+impl Draw {
+    /// The generator of a seed.
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number from `least` to `most`, both possible.
+    pub fn between(&mut self, least: u64, most: u64) -> u64 {
+        least + self.next() % (most - least + 1)
+    }
+
+    /// A position below `count`.
+    pub fn below(&mut self, count: usize) -> usize {
+        usize::try_from(self.next() % count as u64).expect("below a usize")
+    }
+}
+
+/// Senders that post registrations to random nodes until they are stopped.
+#[derive(Debug)]
+struct Load {
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<Mutex<BTreeSet<SubmissionHash>>>,
+    senders: Vec<JoinHandle<Result<()>>>,
+}
+
+impl Load {
+    fn start(network: &Network, seed: u64) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
+        let apis: Vec<SocketAddr> = network.manifest().nodes.iter().map(|n| n.api).collect();
+        let mut senders = Vec::new();
+        for at in 0..SENDERS {
+            let maker = Maker::new(network, at)?;
+            let (stop, acknowledged) = (Arc::clone(&stop), Arc::clone(&acknowledged));
+            let (apis, mut draw) = (apis.clone(), Draw::new(seed ^ (at as u64 + 1)));
+            senders.push(std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let submission = maker.registrations(draw.between(1, 20))?;
+                    let body = load::body([&submission]);
+                    if is_final(apis[draw.below(apis.len())], &body) {
+                        let mut set = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+                        set.insert(submission.hash());
+                    } else {
+                        std::thread::sleep(REST);
+                    }
+                }
+                Ok(())
+            }));
+        }
+        Ok(Self {
+            stop,
+            acknowledged,
+            senders,
+        })
+    }
+
+    /// Ends the load; the submissions that a node reported as final.
+    fn stop(self) -> Result<BTreeSet<SubmissionHash>> {
+        self.stop.store(true, Ordering::Relaxed);
+        for sender in self.senders {
+            let ended = sender.join();
+            ended.map_err(|_panic| Error::other("a sender of the load failed"))??;
+        }
+        let set = self.acknowledged.lock();
+        Ok(set.unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+/// Whether a node answers that the one submission of this body is final.
+fn is_final(api: SocketAddr, body: &[u8]) -> bool {
+    let route = "/v1/submissions?wait=final&timeout_ms=5000";
+    let Ok(answer) = http::post(api, route, "application/octet-stream", body) else {
+        return false;
+    };
+    let results: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
+    let state = results.and_then(|r| Some(r.get("results")?.get(0)?.get("state")?.clone()));
+    state.is_some_and(|state| state == "final" || state == "provable")
+}
+
+/// What a campaign found.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Faults that hit.
+    pub faults: u64,
+    /// Submissions reported as final.
+    pub acknowledged: usize,
+    /// What every archive came to.
+    pub chain: Summary,
+    /// Times from a node's restart until it was ready, ascending.
+    pub recoveries: Vec<Duration>,
+}
+
+/// Kills random nodes (`kill -9`) at random moments, `kills` times in all.
+///
+/// # Errors
+/// A loss, a disagreement, or a node that does not come back by itself.
+pub fn kills(network: &mut Network, kills: u64, seed: u64) -> Result<Outcome> {
+    let mut draw = Draw::new(seed);
+    let load = Load::start(network, seed)?;
+    let mut recoveries = Vec::new();
+    for _ in 0..kills {
+        std::thread::sleep(Duration::from_millis(draw.between(20, 400)));
+        let victim = draw.below(network.manifest().nodes.len());
+        network.kill(victim)?;
+        if draw.between(0, 3) > 0 {
+            std::thread::sleep(Duration::from_millis(draw.between(0, 300)));
+        }
+        recoveries.push(come_back(network, victim, &[])?);
+    }
+    conclude(network, load, kills, recoveries)
+}
+
+/// Cuts the power of nodes at random writes, until `cuts` of them hit. Several may be dark at once.
+///
+/// # Errors
+/// As [`kills`], and if the shim cannot be built (it needs gcc).
+pub fn power_cuts(network: &mut Network, cuts: u64, seed: u64) -> Result<Outcome> {
+    let shim = build_shim(network)?;
+    let mut draw = Draw::new(seed);
+    let count = network.manifest().nodes.len();
+    for at in 0..count {
+        network.kill(at)?;
+        network.start_with(at, &cut_after(network, at, &shim, &mut draw))?;
+    }
+    let load = Load::start(network, seed)?;
+    let (mut hit, mut recoveries) = (0, Vec::new());
+    let mut last = Instant::now();
+    while hit < cuts {
+        std::thread::sleep(Duration::from_millis(20));
+        for at in 0..count {
+            if network.is_running(at) {
+                continue;
+            }
+            hit += 1;
+            last = Instant::now();
+            let environment = cut_after(network, at, &shim, &mut draw);
+            // The next cut may come while it still recovers: that counts too.
+            network.start_with(at, &environment)?;
+        }
+        if last.elapsed() > AGREE_WITHIN {
+            return Err(Error::other(
+                "no write for a minute: the network stands still",
+            ));
+        }
+    }
+    for at in 0..count {
+        network.kill(at)?;
+    }
+    for at in 0..count {
+        recoveries.push(come_back(network, at, &[])?);
+    }
+    conclude(network, load, hit, recoveries)
+}
+
+fn cut_after(
+    network: &Network,
+    at: usize,
+    shim: &PathBuf,
+    draw: &mut Draw,
+) -> Vec<(&'static str, String)> {
+    // Some cuts hit the start, most hit the work.
+    let after = match draw.between(0, 3) {
+        0 => draw.between(1, 60),
+        _ => draw.between(60, 1_500),
+    };
+    vec![
+        ("LD_PRELOAD", shim.display().to_string()),
+        (
+            "CUT_DIR",
+            network.manifest().nodes[at].dir.display().to_string(),
+        ),
+        ("CUT_AFTER", after.to_string()),
+        ("CUT_SEED", draw.next().to_string()),
+    ]
+}
+
+fn build_shim(network: &Network) -> Result<PathBuf> {
+    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("faults/powercut.c");
+    let shim = network.dir().join("powercut.so");
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-shared", "-fPIC", "-O2", "-o"])
+        .arg(&shim)
+        .arg(source);
+    let built = gcc.args(["-ldl", "-lpthread"]).status()?;
+    if built.success() {
+        Ok(shim)
+    } else {
+        Err(Error::other("gcc could not build the power-cut shim"))
+    }
+}
+
+/// Starts a node and waits until it is ready: how long that took.
+fn come_back(network: &mut Network, at: usize, with: &[(&str, String)]) -> Result<Duration> {
+    let start = Instant::now();
+    network.start_with(at, with)?;
+    network.wait_ready(at)?;
+    Ok(start.elapsed())
+}
+
+/// Ends the load, lets the nodes agree, stops them, and audits every archive.
+fn conclude(
+    network: &mut Network,
+    load: Load,
+    faults: u64,
+    mut recoveries: Vec<Duration>,
+) -> Result<Outcome> {
+    let acknowledged = load.stop()?;
+    agree(network)?;
+    let chain = audit(network, &acknowledged)?;
+    recoveries.sort();
+    Ok(Outcome {
+        faults,
+        acknowledged: acknowledged.len(),
+        chain,
+        recoveries,
+    })
+}
+
+/// Waits until every node serves the same checkpoint.
+///
+/// # Errors
+/// If that takes more than a minute.
+pub fn agree(network: &Network) -> Result<()> {
+    let deadline = Instant::now() + AGREE_WITHIN;
+    let text = |api, path: &str| http::get(api, path).ok().map(|answer| answer.text());
+    loop {
+        let nodes = network.manifest().nodes.iter();
+        let views: Option<BTreeSet<_>> = nodes
+            .map(|node| {
+                let checkpoint = text(node.api, "/log/checkpoint")?;
+                let tree: Vec<_> = checkpoint.lines().take(3).map(str::to_owned).collect();
+                let status = text(node.api, "/v1/status")?;
+                let status: serde_json::Value = serde_json::from_str(&status).ok()?;
+                let number = |name: &str| status.get(name)?.as_u64();
+                // Nothing is final that is not provable yet.
+                (number("log_size")? == number("provable_size")?).then_some(tree)
+            })
+            .collect();
+        if views.is_some_and(|views| views.len() == 1) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Error::other("the nodes do not agree within a minute"));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Stops every node, replays every archive from genesis, and looks for every acknowledged submission.
+///
+/// # Errors
+/// The first fault, difference or loss.
+pub fn audit(network: &mut Network, acknowledged: &BTreeSet<SubmissionHash>) -> Result<Summary> {
+    network.stop_all()?;
+    let mut first: Option<Summary> = None;
+    for node in &network.manifest().nodes {
+        let found = replay::archive(&node.dir);
+        let found = found.map_err(|e| Error::other(format!("{}: {e}", node.authority)))?;
+        let lost = acknowledged.difference(&found.submissions).count();
+        if lost > 0 {
+            let of = acknowledged.len();
+            let message = format!("{} lost {lost} of {of} acknowledged", node.authority);
+            return Err(Error::other(message));
+        }
+        match &first {
+            Some(other) if *other != found => {
+                return Err(Error::other(format!(
+                    "{} has another chain",
+                    node.authority
+                )));
+            }
+            _ => first = Some(found),
+        }
+    }
+    first.ok_or_else(|| Error::other("the network has no node"))
+}
