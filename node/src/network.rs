@@ -40,15 +40,21 @@ mod lanes;
 mod member;
 mod mesh;
 mod outbox;
+pub mod raw;
 mod session;
 mod transport;
+
+#[cfg(test)]
+mod tests;
 
 pub use counters::{Counters, LaneCounters, PeerCounters};
 pub use frame::{CONSENSUS_MAX, FrameLimits};
 pub use inbox::{Receiver, Receivers};
 
+use crate::identity::Identity;
 use consensus::Peer;
 use genesis::keyfile::KeyFile;
+use ledger::genesis::Genesis;
 use ledger::id::AuthorityId;
 use mesh::Mesh;
 use outbox::Registry;
@@ -219,23 +225,63 @@ pub async fn start(
     settings: Settings,
     limits: FrameLimits,
 ) -> Result<(Handle, Receivers), NetworkError> {
+    let (running, mesh, receivers) = prepare(&settings, limits)?;
+    Ok((running.run(mesh, &settings.listen).await?, receivers))
+}
+
+fn prepare(
+    settings: &Settings,
+    limits: FrameLimits,
+) -> Result<(Running, Mesh, Receivers), NetworkError> {
     let stop = CancellationToken::new();
     let guard = stop.clone().drop_guard();
     let (commands, orders) = mpsc::channel(MAX_COMMANDS);
-    let (mut mesh, receivers) = Mesh::new(&settings, limits, orders, stop.clone())?;
-    let listening = mesh.listen(&settings.listen).await?;
-    let registry = mesh.registry();
-    let task = tokio::spawn(mesh.run());
-    let handle = Handle(Arc::new(Running {
-        registry,
+    let (mesh, receivers) = Mesh::new(settings, limits, orders, stop.clone())?;
+    let running = Running {
+        registry: mesh.registry(),
         limits,
         commands,
-        listening,
+        listening: Vec::new(),
         stop,
-        task: Mutex::new(Some(task)),
+        task: Mutex::new(None),
         _guard: guard,
-    }));
-    Ok((handle, receivers))
+    };
+    Ok((running, mesh, receivers))
+}
+
+impl Running {
+    async fn run(mut self, mut mesh: Mesh, listen: &str) -> Result<Handle, NetworkError> {
+        self.listening = mesh.listen(listen).await?;
+        self.task = Mutex::new(Some(tokio::spawn(mesh.run())));
+        Ok(Handle(Arc::new(self)))
+    }
+}
+
+impl Settings {
+    /// The mesh of a genesis' validators, as one of them.
+    pub fn new(identity: &Identity, listen: &str) -> Self {
+        Self {
+            listen: listen.to_owned(),
+            members: MemberAddress::all(identity.founding.genesis()),
+            key: identity.keys.network.clone(),
+        }
+    }
+}
+
+impl MemberAddress {
+    /// All validators of a genesis.
+    pub fn all(genesis: &Genesis) -> Vec<Self> {
+        let members = genesis.authorities.iter().filter_map(|authority| {
+            let validator = authority.validator.as_ref()?;
+            let addresses = validator.addresses.iter();
+            Some(Self {
+                peer: Peer(validator.network),
+                authority: authority.id.clone(),
+                addresses: addresses.map(|text| text.as_str().to_owned()).collect(),
+            })
+        });
+        members.collect()
+    }
 }
 
 impl Lane {
@@ -261,10 +307,6 @@ impl Handle {
     }
 
     /// Queues a frame for every connected peer and returns for how many; never waits.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "the caller gives its frame away, as in `send`"
-    )]
     pub fn broadcast(&self, lane: Lane, bytes: Arc<[u8]>) -> usize {
         if !self.0.limits.allow(lane, &bytes) {
             self.refuse(lane, &bytes);

@@ -56,7 +56,8 @@ impl FrameLimits {
 }
 
 fn protocol_limit(lane: Lane, kind: u8) -> Option<usize> {
-    let limit = consensus::message::Message::limit(kind).or(crate::gossip::Message::limit(kind))?;
+    let gossip = || crate::gossip::Message::limit(kind);
+    let limit = consensus::message::Message::limit(kind).or_else(gossip)?;
     match lane {
         Lane::Consensus => (limit <= CONSENSUS_MAX).then_some(limit),
         Lane::Bulk => Some(limit),

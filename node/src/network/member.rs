@@ -117,6 +117,12 @@ impl Member {
         self.links.is_empty() && !self.dialling && !self.addresses.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn dial_now(&mut self) {
+        self.dialler = Dialler::Local;
+        self.next_dial = Instant::now();
+    }
+
     /// Whether it is to be dialled now; it counts as being dialled then.
     pub(super) fn start_dial(&mut self, now: Instant) -> bool {
         let start = self.kept_out_until.is_none() && self.wants_dial() && self.next_dial <= now;
@@ -176,8 +182,11 @@ impl Member {
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// Ends its connections and keeps it out; returns for how long.
-    pub(super) fn keep_out(&mut self, now: Instant) -> Duration {
+    /// Ends its connections and keeps it out; returns for how long, or nothing if it is kept out already.
+    pub(super) fn keep_out(&mut self, now: Instant) -> Option<Duration> {
+        if self.kept_out_until.is_some() {
+            return None;
+        }
         let since = self.last_offence.map(|then| now.duration_since(then));
         if since.is_some_and(|since| since >= FORGIVEN) {
             self.offences = 0;
@@ -189,7 +198,7 @@ impl Member {
         for link in self.links.values() {
             link.stop.cancel();
         }
-        time
+        Some(time)
     }
 
     /// Whether its time out is over; it counts as let in then.

@@ -121,9 +121,8 @@ fn listen_address(text: &str) -> Option<(Multiaddr, SocketAddr)> {
         Protocol::Ip6(ip) => IpAddr::V6(ip),
         _ => return None,
     };
-    let port = match parts.next()? {
-        Protocol::Tcp(port) => port,
-        _ => return None,
+    let Protocol::Tcp(port) = parts.next()? else {
+        return None;
     };
     if parts.next().is_some() {
         return None;
@@ -179,6 +178,14 @@ impl Mesh {
 
     pub(super) fn registry(&self) -> Arc<Registry> {
         Arc::clone(&self.registry)
+    }
+
+    /// Makes this side dial every member at once, whoever else does.
+    #[cfg(test)]
+    pub(super) fn dial_all(&mut self) {
+        for member in self.members.values_mut() {
+            member.dial_now();
+        }
     }
 
     /// Listens, and returns at which addresses.
@@ -448,14 +455,17 @@ impl Mesh {
         let Some(member) = self.members.get_mut(&id) else {
             return;
         };
-        let time = member.keep_out(Instant::now());
+        if let Some(meters) = self.registry.meters().peer(&member.peer) {
+            meters.offence(why);
+        }
+        // None: it was punished already; what is reported now was queued before.
+        let Some(time) = member.keep_out(Instant::now()) else {
+            return;
+        };
         tracing::warn!(
             authority = %member.authority, why, seconds = time.as_secs(),
             "peer misbehaved: disconnected and kept out"
         );
-        if let Some(meters) = self.registry.meters().peer(&member.peer) {
-            meters.offence(why);
-        }
         self.swarm.behaviour_mut().gate.keep_out(&id);
         // Fails only if it is disconnected already.
         self.swarm.disconnect_peer_id(id).ok();
