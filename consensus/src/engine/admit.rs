@@ -1,6 +1,7 @@
 //! The door before the signature check: cheap, and drops what is stale, unasked or too much (3.8, 3.18).
 
 use super::Engine;
+use super::peers::PeerState;
 use crate::config::MAX_SYNC;
 use crate::epoch::Peer;
 use crate::message::{CertReq, Message, Proposal};
@@ -57,14 +58,34 @@ impl Engine {
                 return Ok((message, lagging));
             }
             Message::Certificate(certificate) => self.screen_certificate(certificate)?,
-            Message::Hello(_) | Message::Status(_) => self.screen_report(now, from, &message)?,
-            Message::Fetch(_) | Message::CertReq(_) | Message::SyncReq(_) => {
-                self.screen_request(now, from, &message)?;
+            Message::Hello(_) => {
+                let delta = self.config.timing().delta_ms;
+                in_rate(self.peer(from)?.may_greet(now.mono, delta))?;
+            }
+            Message::Status(status) => {
+                let timing = *self.config.timing();
+                in_rate(self.peer(from)?.may_report(now.mono, &timing))?;
+                of_epoch(status.epoch == self.epoch.epoch())?;
+            }
+            Message::Fetch(block) => {
+                let entry = self.blocks.get(&block.hash);
+                let length = entry.and_then(|entry| u64::try_from(entry.block.body.len()).ok());
+                let cost = length.unwrap_or(BLOCK_BYTES).max(1);
+                in_rate(self.peer(from)?.may_ask(now.mono, cost))?;
+            }
+            Message::CertReq(request) => {
+                of_epoch(request.epoch == self.epoch.epoch())?;
+                let cost = self.cert_cost(request);
+                in_rate(self.peer(from)?.may_ask(now.mono, cost))?;
+            }
+            Message::SyncReq(request) => {
+                let cost = u64::from(request.max_bytes.clamp(MIN_SYNC_BYTES, MAX_SYNC));
+                in_rate(self.peer(from)?.may_ask(now.mono, cost))?;
             }
             Message::Seen(seen) => {
                 asked(self.is_asking() && seen.nonce == self.start_check.nonce())?;
             }
-            Message::Block(block) => asked(self.fetches.wants(&block.hash()))?,
+            Message::Block(block) => asked(self.fetches.wants(&block.hash(), from))?,
             Message::CertResp(_) => asked(self.catch_up.expects_certificates(from))?,
             Message::SyncResp(response) => {
                 let first = response.blocks.first().map(|block| block.header.height);
@@ -77,6 +98,10 @@ impl Engine {
         Ok((message, false))
     }
 
+    fn peer(&mut self, index: ValidatorIndex) -> Result<&mut PeerState, Dropped> {
+        self.peers.get_mut(index).ok_or(Dropped::Stranger)
+    }
+
     /// True if the vote is at or below the finalized view: not verified, but its sender needs help (R9).
     fn screen_vote(
         &mut self,
@@ -84,13 +109,15 @@ impl Engine {
         from: ValidatorIndex,
         vote: &Vote,
     ) -> Result<bool, Dropped> {
-        if vote.epoch != self.epoch.epoch() {
-            return Err(Dropped::Epoch);
-        }
+        of_epoch(vote.epoch == self.epoch.epoch())?;
         let view = vote.view;
         let current = self.current.view;
         if view <= self.certificates.finalized_view() {
-            return if vote.signer == from {
+            // The last Finalize votes of a view always come after its finalization; their repetition asks for help.
+            let peer = self.peers.get_mut(from).filter(|_| vote.signer == from);
+            let lags =
+                peer.is_some_and(|peer| vote.kind != VoteKind::Finalize || peer.repeats(view));
+            return if lags {
                 Ok(true)
             } else {
                 Err(Dropped::Window(view))
@@ -110,94 +137,22 @@ impl Engine {
     }
 
     fn screen_certificate(&self, certificate: &Certificate) -> Result<(), Dropped> {
-        if certificate.epoch() != self.epoch.epoch() {
-            return Err(Dropped::Epoch);
-        }
-        let (kind, view) = (certificate.kind(), certificate.view());
-        if self.is_held(kind, view) {
+        of_epoch(certificate.epoch() == self.epoch.epoch())?;
+        if self
+            .certificates
+            .holds(certificate.kind(), certificate.view())
+        {
             return Err(Dropped::Known);
         }
         Ok(())
     }
 
-    /// Hello and Status: one at a time.
-    fn screen_report(
-        &mut self,
-        now: Now,
-        from: ValidatorIndex,
-        message: &Message,
-    ) -> Result<(), Dropped> {
-        let timing = *self.config.timing();
-        let peer = self.peers.get_mut(from).ok_or(Dropped::Stranger)?;
-        let fits = match message {
-            Message::Status(status) => {
-                let fits = peer.may_report(now.mono, &timing);
-                if fits && status.epoch != self.epoch.epoch() {
-                    return Err(Dropped::Epoch);
-                }
-                fits
-            }
-            Message::Hello(_) => peer.may_greet(now.mono, timing.delta_ms),
-            Message::Seen(_)
-            | Message::Proposal(_)
-            | Message::Vote(_)
-            | Message::Certificate(_)
-            | Message::Fetch(_)
-            | Message::Block(_)
-            | Message::CertReq(_)
-            | Message::CertResp(_)
-            | Message::SyncReq(_)
-            | Message::SyncResp(_) => true,
-        };
-        if fits { Ok(()) } else { Err(Dropped::Rate) }
-    }
-
-    /// Requests: by the bytes that the answer may have.
-    fn screen_request(
-        &mut self,
-        now: Now,
-        from: ValidatorIndex,
-        message: &Message,
-    ) -> Result<(), Dropped> {
-        let cost = match message {
-            Message::Fetch(block) => self
-                .blocks
-                .get(&block.hash)
-                .and_then(|entry| u64::try_from(entry.block.body.len()).ok())
-                .unwrap_or(BLOCK_BYTES),
-            Message::CertReq(request) => self.cert_cost(request)?,
-            Message::SyncReq(request) => {
-                u64::from(request.max_bytes.clamp(MIN_SYNC_BYTES, MAX_SYNC))
-            }
-            Message::Hello(_)
-            | Message::Seen(_)
-            | Message::Proposal(_)
-            | Message::Vote(_)
-            | Message::Certificate(_)
-            | Message::Status(_)
-            | Message::Block(_)
-            | Message::CertResp(_)
-            | Message::SyncResp(_) => 0,
-        };
-        let peer = self.peers.get_mut(from).ok_or(Dropped::Stranger)?;
-        if peer.may_ask(now.mono, cost.max(1)) {
-            Ok(())
-        } else {
-            Err(Dropped::Rate)
-        }
-    }
-
-    fn cert_cost(&self, request: &CertReq) -> Result<u64, Dropped> {
-        if request.epoch != self.epoch.epoch() {
-            return Err(Dropped::Epoch);
-        }
-        if request.from > request.to {
-            return Err(Dropped::Window(request.to));
-        }
+    /// Most bytes that the answer may have.
+    fn cert_cost(&self, request: &CertReq) -> u64 {
         let views = request.to.0.saturating_sub(request.from.0).min(256);
         let quorum = u64::try_from(self.epoch.set().quorum()).unwrap_or(u64::MAX);
         let each = quorum.saturating_mul(64).saturating_add(73);
-        Ok(views.saturating_add(1).saturating_mul(each).min(1 << 20))
+        views.saturating_add(1).saturating_mul(each).min(1 << 20)
     }
 
     /// A proposal counts from its leader alone, and the first one takes the slot. Another one's vote may be evidence.
@@ -214,9 +169,7 @@ impl Engine {
             ref vote,
             ..
         } = proposal;
-        if vote.epoch != self.epoch.epoch() {
-            return Err(Dropped::Epoch);
-        }
+        of_epoch(vote.epoch == self.epoch.epoch())?;
         let current = self.current.view;
         let finalized = self.certificates.finalized_view();
         let ahead = view > current.saturating_add(self.config.timing().window);
@@ -247,7 +200,7 @@ impl Engine {
             }
             return Err(Dropped::Unasked);
         }
-        let wanted = self.fetches.wants(&named.hash);
+        let wanted = self.fetches.wants(&named.hash, from);
         let Some(slot) = self.slots.get(view) else {
             return if wanted || view.saturating_add(1) >= current {
                 Ok((Message::Proposal(proposal), false))
@@ -260,13 +213,11 @@ impl Engine {
             let lagging = self.screen_vote(now, from, &vote)?;
             return Ok((Message::Vote(vote), lagging));
         }
-        let brings = wanted
-            || !self.blocks.is_here(&named.hash)
-            || proposal
-                .justification
-                .iter()
-                .any(|certificate| !self.is_held(certificate.kind(), certificate.view()));
-        if brings {
+        let is_near = view <= current.saturating_add(BODIES_AHEAD);
+        let lacks_body =
+            is_near && !self.blocks.is_here(&named.hash) && !self.fetches.shuns(&named.hash, from);
+        let held = self.held_of(&proposal.justification).len();
+        if wanted || lacks_body || held < proposal.justification.len() {
             Ok((Message::Proposal(proposal), false))
         } else {
             Err(Dropped::Known)
@@ -275,32 +226,32 @@ impl Engine {
 
     /// Certificates of a message that need not be verified again.
     fn already_held(&self, message: &Message) -> Vec<(VoteKind, View)> {
-        let certificates: &[Certificate] = match message {
-            Message::Proposal(proposal) => &proposal.justification,
-            Message::CertResp(certificates) => certificates,
-            Message::Certificate(_)
-            | Message::Hello(_)
-            | Message::Seen(_)
-            | Message::Vote(_)
-            | Message::Status(_)
-            | Message::Fetch(_)
-            | Message::Block(_)
-            | Message::CertReq(_)
-            | Message::SyncReq(_)
-            | Message::SyncResp(_) => &[],
-        };
+        if let Message::Proposal(proposal) = message {
+            self.held_of(&proposal.justification)
+        } else if let Message::CertResp(certificates) = message {
+            self.held_of(certificates)
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn held_of(&self, certificates: &[Certificate]) -> Vec<(VoteKind, View)> {
         certificates
             .iter()
             .map(|certificate| (certificate.kind(), certificate.view()))
-            .filter(|(kind, view)| self.is_held(*kind, *view))
+            .filter(|(kind, view)| self.certificates.holds(*kind, *view))
             .collect()
-    }
-
-    fn is_held(&self, kind: VoteKind, view: View) -> bool {
-        self.certificates.holds(kind, view)
     }
 }
 
 const fn asked(yes: bool) -> Result<(), Dropped> {
     if yes { Ok(()) } else { Err(Dropped::Unasked) }
+}
+
+const fn in_rate(yes: bool) -> Result<(), Dropped> {
+    if yes { Ok(()) } else { Err(Dropped::Rate) }
+}
+
+const fn of_epoch(yes: bool) -> Result<(), Dropped> {
+    if yes { Ok(()) } else { Err(Dropped::Epoch) }
 }

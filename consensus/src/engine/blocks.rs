@@ -8,7 +8,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use ledger::hash::{BlockHash, Hash, SetHash};
 use ledger::header::{BlockRef, HEADER_VERSION, Header};
-use ledger::id::{Height, TimeMs, View};
+use ledger::id::{Height, TimeMs, ValidatorIndex, View};
 
 /// Most blocks held; a sync answer may add its own for a while.
 const MAX_BLOCKS: usize = 64;
@@ -39,6 +39,8 @@ pub(super) struct Entry {
     pub(super) journalled: bool,
     /// Since when it is here.
     pub(super) since: Mono,
+    /// Who delivered the body; nobody if it was built here or read from the journal.
+    pub(super) from: Option<ValidatorIndex>,
 }
 
 /// The blocks that are held, and the committed tip, which all of them extend.
@@ -100,7 +102,7 @@ impl Blocks {
     }
 
     /// Takes a block in, unless it is here or too old to matter.
-    pub(super) fn insert(&mut self, block: Block, since: Mono) {
+    pub(super) fn insert(&mut self, block: Block, from: Option<ValidatorIndex>, since: Mono) {
         let hash = block.hash();
         if block.header.height <= self.committed.block.height || self.held.contains_key(&hash) {
             return;
@@ -112,6 +114,7 @@ impl Blocks {
             state: State::New,
             journalled: false,
             since,
+            from,
         };
         self.held.insert(hash, entry);
     }
@@ -178,21 +181,35 @@ impl Blocks {
         self.recent.insert(height, hash);
         let kept_from = height.saturating_sub(KEEP_COMMITTED);
         self.recent = self.recent.split_off(&kept_from);
-        let old = self.held.iter().filter(|(hash, entry)| {
-            let at = entry.block.header.height;
-            at <= height && self.recent.get(&at) != Some(hash)
-        });
-        let old: Vec<(BlockHash, Height)> = old
-            .map(|(hash, entry)| (*hash, entry.block.header.height))
-            .collect();
         let mut dead = Vec::new();
-        for (hash, at) in old {
-            self.remove(&hash);
-            if at >= kept_from {
-                dead.push(hash);
+        loop {
+            let excluded = self.excluded();
+            if excluded.is_empty() {
+                return dead;
+            }
+            for (hash, at) in excluded {
+                self.remove(&hash);
+                if at >= kept_from {
+                    dead.push(hash);
+                }
             }
         }
-        dead
+    }
+
+    /// Blocks that the committed tip leaves behind: at or below it and not of its chain, or checked on a parent that
+    /// is gone.
+    fn excluded(&self) -> Vec<(BlockHash, Height)> {
+        let tip = self.committed.block.height;
+        let excluded = self.held.iter().filter(|(hash, entry)| {
+            let header = &entry.block.header;
+            if header.height <= tip {
+                return self.recent.get(&header.height) != Some(hash);
+            }
+            entry.state != State::New && !self.is_here(&header.parent)
+        });
+        excluded
+            .map(|(hash, entry)| (*hash, entry.block.header.height))
+            .collect()
     }
 
     /// Makes room: drops what nobody needs (as `needed` says), oldest proposal first. Returns what was dropped.

@@ -34,8 +34,6 @@ pub(super) struct CatchUp {
     /// The gap that is being asked about, and how often it was.
     gap: Option<(View, View, usize)>,
     sync: Option<Asked<Height>>,
-    /// Nobody has answered lately: not before this.
-    sync_from: Mono,
 }
 
 impl CatchUp {
@@ -57,9 +55,7 @@ impl CatchUp {
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Mono> {
         let certificates = self.certificates.map(|asked| asked.until);
         let sync = self.sync.map(|asked| asked.until);
-        [certificates, sync, Some(self.sync_from)]
-            .into_iter()
-            .flatten()
+        certificates.into_iter().chain(sync)
     }
 }
 
@@ -96,7 +92,7 @@ impl Engine {
         }
         let leader = self.slots.get(view).map(|slot| slot.vote.signer);
         let first = leader.filter(|_| asked_before == 0);
-        let Some(peer) = self.peers.pick(now.mono, first, &[]) else {
+        let Some(peer) = self.peers.pick(now.mono, first, &[], |_| false) else {
             return;
         };
         let what = CertReq {
@@ -151,13 +147,6 @@ impl Engine {
         }
     }
 
-    /// The answer came; if the gap is not closed, the next peer is asked at once.
-    pub(super) fn certificates_came(&mut self, from: ValidatorIndex) {
-        if self.catch_up.expects_certificates(from) {
-            self.catch_up.certificates = None;
-        }
-    }
-
     /// 3.14: while behind in height, one peer at a time is asked for blocks.
     pub(super) fn request_blocks(&mut self, now: Now) {
         if let Some(asked) = self.catch_up.sync {
@@ -171,13 +160,13 @@ impl Engine {
         let Some(from) = committed.height.next() else {
             return;
         };
-        if self.diverged || self.sealed || self.catch_up.sync_from > now.mono {
+        if self.diverged || self.sealed {
             return;
         }
         let Some(first) = self.who_is_ahead(now, committed) else {
             return;
         };
-        let Some(peer) = self.peers.pick(now.mono, first, &[]) else {
+        let Some(peer) = self.peers.pick(now.mono, first, &[], |_| false) else {
             return;
         };
         let until = now
@@ -200,6 +189,7 @@ impl Engine {
             // Known to be final: it is here and under check, or fetched by its hash.
             return None;
         }
+        let known = self.certificates.finalized().height > committed.height;
         let ahead = self.peers.iter().find(|(_, peer)| {
             let Some((status, at)) = &peer.status else {
                 return false;
@@ -207,10 +197,10 @@ impl Engine {
             let distance = status.finalized.height.0.saturating_sub(committed.height.0);
             // One block ahead is everyday life, and will be over by itself.
             let lasts = now.mono.since(*at) >= self.config.timing().delta_ms;
-            peer.up && !peer.has_failed(now.mono) && (distance > 1 || (distance == 1 && lasts))
+            let counts = distance > 1 || (distance == 1 && (lasts || known));
+            peer.up && !peer.has_failed(now.mono) && counts
         });
         let ahead = ahead.map(|(index, _)| index);
-        let known = self.certificates.finalized().height > committed.height;
         (known || ahead.is_some()).then_some(ahead)
     }
 
@@ -245,7 +235,7 @@ impl Engine {
             }
         }
         for block in blocks {
-            self.hold(now, block);
+            self.blocks.insert(block, Some(from), now.mono);
         }
         self.status_due = true;
     }

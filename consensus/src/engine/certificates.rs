@@ -122,8 +122,7 @@ impl Certificates {
         let view = new.view();
         let held = self.notarization(view).map(|n| n.certificate.block());
         match new.kind() {
-            VoteKind::Notarize => None,
-            VoteKind::Nullify => None,
+            VoteKind::Notarize | VoteKind::Nullify => None,
             VoteKind::Finalize if self.is_nullified(view) => Some(new.block()),
             VoteKind::Finalize => held.filter(|block| *block != new.block()),
         }

@@ -6,7 +6,7 @@ use crate::block::Block;
 use crate::message::Message;
 use crate::output::{Output, ServeRequest};
 use crate::time::{Mono, Now};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use ledger::hash::BlockHash;
 use ledger::header::BlockRef;
@@ -30,15 +30,24 @@ struct Want {
 
 /// Blocks that are asked for.
 #[derive(Debug, Default)]
-pub(super) struct Fetches(BTreeMap<BlockHash, Want>);
+pub(super) struct Fetches {
+    wants: BTreeMap<BlockHash, Want>,
+    /// Who delivered a wrong body for which block: not asked for it again, nor listened to.
+    shunned: BTreeSet<(BlockHash, ValidatorIndex)>,
+}
 
 impl Fetches {
-    pub(super) fn wants(&self, hash: &BlockHash) -> bool {
-        self.0.contains_key(hash)
+    /// Whether this block is wanted from this peer.
+    pub(super) fn wants(&self, hash: &BlockHash, from: ValidatorIndex) -> bool {
+        self.wants.contains_key(hash) && !self.shuns(hash, from)
+    }
+
+    pub(super) fn shuns(&self, hash: &BlockHash, from: ValidatorIndex) -> bool {
+        self.shunned.contains(&(*hash, from))
     }
 
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Mono> {
-        self.0.values().map(|want| want.next_at)
+        self.wants.values().map(|want| want.next_at)
     }
 }
 
@@ -46,22 +55,28 @@ impl Engine {
     /// Finds out what is missing now, and asks where it is time to.
     pub(super) fn fetch_missing(&mut self, now: Now) {
         let missing = self.missing_blocks();
+        let is_missing = |hash: &BlockHash| missing.iter().any(|(block, _, _)| block.hash == *hash);
+        self.fetches.wants.retain(|hash, _| is_missing(hash));
+        let blocks = &self.blocks;
         self.fetches
-            .0
-            .retain(|hash, _| missing.iter().any(|(block, _, _)| block.hash == *hash));
+            .shunned
+            .retain(|(hash, _)| is_missing(hash) || blocks.is_here(hash));
         for (block, hint, wait) in missing.into_iter().take(MAX_WANTS) {
             let next_at = now.mono.plus(wait);
-            self.fetches.0.entry(block.hash).or_insert_with(|| Want {
-                block,
-                hint,
-                next_at,
-                misses: 0,
-                asked: Vec::new(),
-            });
+            self.fetches
+                .wants
+                .entry(block.hash)
+                .or_insert_with(|| Want {
+                    block,
+                    hint,
+                    next_at,
+                    misses: 0,
+                    asked: Vec::new(),
+                });
         }
         let due: Vec<BlockHash> = self
             .fetches
-            .0
+            .wants
             .iter()
             .filter(|(_, want)| want.next_at <= now.mono)
             .map(|(hash, _)| *hash)
@@ -102,7 +117,8 @@ impl Engine {
 
     fn ask_for_block(&mut self, now: Now, hash: &BlockHash) {
         let again = self.config.fetch_ms();
-        let Some(want) = self.fetches.0.get_mut(hash) else {
+        let Fetches { wants, shunned } = &mut self.fetches;
+        let Some(want) = wants.get_mut(hash) else {
             return;
         };
         // One at a time; two at a time after the second miss.
@@ -110,7 +126,8 @@ impl Engine {
         want.misses = want.misses.saturating_add(1);
         want.next_at = now.mono.plus(again);
         for _ in 0..parallel {
-            let Some(peer) = self.peers.pick(now.mono, want.hint, &want.asked) else {
+            let refused = |peer| shunned.contains(&(*hash, peer));
+            let Some(peer) = self.peers.pick(now.mono, want.hint, &want.asked, refused) else {
                 return;
             };
             if want.asked.contains(&peer) {
@@ -126,22 +143,28 @@ impl Engine {
     }
 
     /// A block that was asked for.
-    pub(super) fn fetched(&mut self, now: Now, block: Block) {
-        if self.fetches.wants(&block.hash()) {
-            self.hold(now, block);
+    pub(super) fn fetched(&mut self, now: Now, from: ValidatorIndex, block: Block) {
+        if self.fetches.wants(&block.hash(), from) {
+            self.blocks.insert(block, Some(from), now.mono);
         }
     }
 
-    /// Takes a block in and makes room for it.
-    pub(super) fn hold(&mut self, now: Now, block: Block) {
-        self.blocks.insert(block, now.mono);
+    /// The body was not the one that the header names. The block is not to blame: it is fetched from somebody else.
+    pub(super) fn bad_delivery(&mut self, hash: BlockHash) {
+        let from = self.blocks.remove(&hash).and_then(|entry| entry.from);
+        if let Some(from) = from {
+            self.fetches.shunned.insert((hash, from));
+        }
+    }
+
+    /// 3.18: drops what nobody needs when too many blocks, or bytes, are held.
+    pub(super) fn make_room(&mut self) {
         if !self.blocks.is_crowded() {
             return;
         }
         let view = self.current.view.saturating_sub(1);
         let proposed = self.slots.iter().filter(|slot| slot.vote.view >= view);
-        let mut needed: alloc::collections::BTreeSet<BlockHash> =
-            proposed.map(|slot| slot.block.hash).collect();
+        let mut needed: BTreeSet<BlockHash> = proposed.map(|slot| slot.block.hash).collect();
         needed.extend(self.final_chain.hashes());
         for (_, notarization) in self.certificates.notarizations() {
             let mut hash = notarization.certificate.block().hash;

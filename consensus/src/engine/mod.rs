@@ -12,11 +12,14 @@ mod clock;
 mod commit;
 mod fetch;
 mod guard;
+mod inbox;
 mod peers;
 mod propose;
 mod recover;
 mod retry;
+mod settle;
 mod slots;
+mod snapshot;
 mod start_check;
 mod tally;
 #[cfg(test)]
@@ -25,43 +28,36 @@ mod timers;
 mod vote;
 mod work;
 
-use self::admit::BODIES_AHEAD;
-use self::blocks::{Blocks, State};
+use self::blocks::Blocks;
 use self::catch_up::CatchUp;
 use self::certificates::Certificates;
 use self::commit::FinalChain;
 use self::fetch::Fetches;
-use self::guard::{Bar, SafetyGuard};
+use self::guard::SafetyGuard;
 use self::peers::Peers;
 use self::propose::Building;
-use self::slots::{Slot, Slots};
+use self::slots::Slots;
 use self::start_check::StartCheck;
 use self::tally::Tally;
 use self::work::{Current, Work};
 use crate::block::{Block, Tip};
 use crate::config::Config;
 use crate::epoch::{EpochInfo, EpochSpec, Peer};
-use crate::event::{Event, Verdict};
+use crate::event::Event;
 use crate::journal::{JournalState, Record};
 use crate::message::Message;
 use crate::outbox::Outbox;
 use crate::output::{Alarm, Output};
 use crate::time::{Mono, Now};
-use crate::verify::{Admitted, Dropped, Signer, Verified, Verifier};
+use crate::verify::{Admitted, Dropped, Signer, Verifier};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use ledger::certificate::{Certificate, CertificateError};
 use ledger::evidence::Evidence;
-use ledger::hash::BlockHash;
 use ledger::header::BlockRef;
 use ledger::id::{Epoch, Height, ValidatorIndex, View};
-use ledger::vote::{Vote, VoteKind};
-
-/// Rules are applied so many times per event at most. Each round does something that is done once per view or block,
-/// so this is never reached; it only bounds the time of one event.
-const MAX_ROUNDS: usize = 10_000;
 
 /// Who this node is.
 pub struct Identity {
@@ -166,8 +162,8 @@ pub struct Engine {
     catch_up: CatchUp,
     start_check: StartCheck,
     evidence: Vec<Evidence>,
-    has_epoch_record: bool,
-    is_quarantine_recorded: bool,
+    /// What the journal lacks.
+    owed: Vec<Record>,
     started: bool,
     stopping: bool,
     sealed: bool,
@@ -202,7 +198,7 @@ impl Engine {
         match event {
             Event::Start => self.start(now),
             Event::Message { from, message } => self.take_in(now, &from, message.0),
-            Event::BlockValidated { block, verdict } => self.block_validated(now, block, verdict),
+            Event::BlockValidated { block, verdict } => self.block_validated(block, verdict),
             Event::ProposalReady { view, block } => self.proposal_ready(now, view, block),
             Event::BuildEmpty { view } => self.build_empty(view),
             Event::WorkChanged { head, includable } => self.work_changed(head, includable),
@@ -281,255 +277,5 @@ impl Engine {
     fn final_height(&self) -> Height {
         let committed = self.blocks.committed().block.height;
         self.certificates.finalized().height.max(committed)
-    }
-
-    fn start(&mut self, now: Now) {
-        self.started = true;
-        self.peers.start(now.mono);
-        self.current.last_retry = now.mono;
-        if !self.has_epoch_record {
-            self.outbox.persist(Record::EpochStart {
-                epoch: self.epoch.epoch(),
-                set: self.epoch.set_hash(),
-                anchor: self.epoch.anchor().block.hash,
-                restart: self.epoch.restart(),
-            });
-            self.has_epoch_record = true;
-        }
-        if self.guard.is_barred(Bar::Quarantine) {
-            if !self.is_quarantine_recorded {
-                let epoch = self.epoch.epoch();
-                self.outbox.persist(Record::Quarantine { epoch });
-            }
-            self.outbox.now(Output::Alarm(Alarm::Quarantine));
-        }
-        if self.sealed {
-            self.guard.bar(Bar::Halted);
-            let tip = self.blocks.committed().block;
-            self.outbox.after_durable(Output::Sealed(tip));
-        }
-        // Own votes go through the same tally as all others (3.11): without them, certificates may never form.
-        let own: Vec<_> = self
-            .guard
-            .newest_first()
-            .flat_map(|(_, votes)| votes.all())
-            .collect();
-        for vote in own {
-            self.count(now, vote);
-        }
-        self.status_due = true;
-        self.resend_votes();
-        self.resend_proposal();
-        self.begin_start_check(now);
-    }
-
-    fn take_in(&mut self, now: Now, from: &Peer, message: Verified) {
-        let Some(from) = self.epoch.index_of(from) else {
-            return;
-        };
-        match message {
-            Verified::Hello(hello) => self.hello_came(now, from, hello),
-            Verified::Seen {
-                nonce,
-                votes,
-                other_instance,
-            } => self.seen_came(now, from, nonce, &votes, other_instance),
-            Verified::Proposal {
-                parent_view,
-                block,
-                vote,
-                justification,
-            } => {
-                self.peers.seen_in(from, vote.view);
-                for certificate in justification {
-                    self.accept(now, certificate);
-                }
-                self.proposal_came(now, parent_view, block, vote);
-            }
-            Verified::Vote(vote) => {
-                self.peers.seen_in(vote.signer, vote.view);
-                self.count(now, vote);
-            }
-            Verified::Lagging => self.help(now.mono, from),
-            Verified::Certificates(certificates) => {
-                self.certificates_came(from);
-                for certificate in certificates {
-                    self.peers
-                        .seen_in(from, certificate.view().saturating_add(1));
-                    self.accept(now, certificate);
-                }
-            }
-            Verified::Status(status) => self.heartbeat_came(now, from, status),
-            Verified::Fetch(block) => self.serve_block(from, block),
-            Verified::Block(block) => self.fetched(now, block),
-            Verified::CertReq(request) => self.serve_certificates(from, &request),
-            Verified::SyncReq(request) => self.serve_sync(from, request),
-            Verified::Sync(sync) => self.synced(now, from, sync),
-        }
-    }
-
-    /// A proposal of its leader's; what it brings besides was taken in before.
-    fn proposal_came(&mut self, now: Now, parent_view: View, block: Block, vote: Vote) {
-        let view = vote.view;
-        if view <= self.certificates.finalized_view() {
-            return;
-        }
-        let named = vote.block;
-        let is_near = view <= self.current.view.saturating_add(BODIES_AHEAD);
-        let is_held = view.saturating_add(1) >= self.current.view;
-        if is_held && self.slots.get(view).is_none() {
-            let slot = Slot {
-                block: named,
-                header: block.header.clone(),
-                parent_view,
-                vote,
-                refused: false,
-            };
-            self.slots.fill(view, slot);
-        }
-        let slot = self.slots.get(view);
-        let is_slot = slot.is_some_and(|slot| slot.block == named);
-        if (is_slot && is_near) || self.fetches.wants(&named.hash) {
-            self.hold(now, block);
-        }
-        self.count(now, vote);
-    }
-
-    fn block_validated(&mut self, now: Now, hash: BlockHash, verdict: Verdict) {
-        if self.blocks.state(&hash) != Some(State::Checking) {
-            return;
-        }
-        match verdict {
-            Verdict::Valid => self.blocks.mark(&hash, State::Valid),
-            Verdict::Invalid => self.blocks.mark(&hash, State::Invalid),
-            Verdict::BadDelivery => {
-                // The block is not to blame: it is fetched from somebody else.
-                self.blocks.remove(&hash);
-                self.fetch_missing(now);
-            }
-        }
-    }
-
-    const fn work_changed_build(build: Option<Building>) -> Option<Building> {
-        match build {
-            Some(build) if build.empty => None,
-            Some(_) | None => build,
-        }
-    }
-
-    fn work_changed(&mut self, head: BlockHash, includable: u32) {
-        if self.work.head.is_some_and(|known| known.hash == head) {
-            self.work.answered = true;
-            self.work.includable = includable;
-            self.build = Self::work_changed_build(self.build);
-        }
-    }
-
-    fn peer_up(&mut self, now: Now, peer: &Peer) {
-        let Some(index) = self.epoch.index_of(peer) else {
-            return;
-        };
-        self.peers.up(index, now.mono);
-        let status = self.own_status(now);
-        self.send(index, Message::Status(status));
-        self.greet_one(index);
-    }
-
-    /// Applies all rules until none has anything left to do. Every rule looks at the state, not at the event that
-    /// led there: what was missing may come in any order, and nothing is forgotten.
-    fn settle(&mut self, now: Now) {
-        for _ in 0..MAX_ROUNDS {
-            self.link_final_chain();
-            let mut moved = self.commit();
-            moved |= self.check_blocks();
-            self.update_head();
-            self.update_arming(now);
-            moved |= self.finalize_notarized(now);
-            moved |= self.notarize(now);
-            moved |= self.nullify(now);
-            moved |= self.propose(now);
-            if !moved {
-                break;
-            }
-        }
-        self.fetch_missing(now);
-        self.request_certificates(now);
-        self.request_blocks(now);
-        self.spread(now.mono);
-        self.retry(now);
-        self.heartbeat(now);
-        self.greet(now);
-        self.watch_clock(now);
-        self.set_timer(now);
-    }
-
-    /// 3.4, steps 1 and 3: headers here, bodies by the caller.
-    fn check_blocks(&mut self) -> bool {
-        let mut moved = false;
-        for hash in self.blocks.checkable() {
-            let Some(block) = self.blocks.get(&hash).map(|entry| entry.block.clone()) else {
-                continue;
-            };
-            let Some(parent) = self.blocks.tip(&block.header.parent) else {
-                continue;
-            };
-            moved = true;
-            let rules = self.config.rules();
-            if blocks::header_fits(rules, &self.epoch, &parent, &block.header) {
-                self.blocks.mark(&hash, State::Checking);
-                self.outbox.now(Output::Validate { hash, block });
-            } else {
-                self.blocks.mark(&hash, State::Invalid);
-            }
-        }
-        moved
-    }
-
-    fn needed_records(&self) -> Vec<Record> {
-        let epoch = self.epoch.epoch();
-        let mut records = alloc::vec![Record::EpochStart {
-            epoch,
-            set: self.epoch.set_hash(),
-            anchor: self.epoch.anchor().block.hash,
-            restart: self.epoch.restart(),
-        }];
-        if self.guard.is_barred(Bar::Quarantine) {
-            records.push(Record::Quarantine { epoch });
-        }
-        if self.guard.is_barred(Bar::Stopped) {
-            records.push(Record::Stopped { epoch });
-        }
-        if self.guard.floor() > View(0) {
-            let view = self.guard.floor();
-            records.push(Record::Floor { epoch, view });
-        }
-        if let Some(finalization) = self.certificates.finalization() {
-            let (view, block) = (finalization.view(), finalization.block());
-            records.push(Record::FinTip { epoch, view, block });
-            records.push(Record::Certificate(finalization.get().clone()));
-        }
-        let certificates = self.certificates.newest_first().cloned();
-        records.extend(certificates.map(Record::Certificate));
-        let committed = self.blocks.committed().block.height;
-        let blocks = self.blocks.iter().map(|(_, entry)| entry);
-        let blocks =
-            blocks.filter(|entry| entry.journalled && entry.block.header.height > committed);
-        records.extend(blocks.map(|entry| Record::Block(entry.block.clone())));
-        for (_, votes) in self.guard.newest_first() {
-            records.extend(votes.all().map(|vote| {
-                Record::OwnVote {
-                    vote,
-                    parent_view: votes
-                        .parent_view
-                        .filter(|_| vote.kind == VoteKind::Notarize),
-                }
-            }));
-        }
-        let evidence = self.evidence.iter().map(|evidence| {
-            let (a, b) = evidence.votes();
-            Record::Evidence { a: *a, b: *b }
-        });
-        records.extend(evidence);
-        records
     }
 }

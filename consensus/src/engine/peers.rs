@@ -68,6 +68,8 @@ pub(super) struct PeerState {
     hello_at: Option<Mono>,
     helped_at: Option<Mono>,
     failed_at: Option<Mono>,
+    /// Highest view of which a Finalize came after the finalization.
+    late: View,
 }
 
 /// All validators but this node.
@@ -149,20 +151,22 @@ impl Peers {
         heard.count()
     }
 
-    /// Whom to ask next: `first` if given and connected, else the connected ones in turn, those in `avoid` last.
+    /// Whom to ask next: `first` if it is connected, else the connected ones in turn. Those in `asked` come last, those
+    /// that `refused` names never.
     pub(super) fn pick(
         &mut self,
         now: Mono,
         first: Option<ValidatorIndex>,
-        avoid: &[ValidatorIndex],
+        asked: &[ValidatorIndex],
+        refused: impl Fn(ValidatorIndex) -> bool,
     ) -> Option<ValidatorIndex> {
         let up: Vec<ValidatorIndex> = self
             .all
             .iter()
-            .filter(|(_, peer)| peer.up)
+            .filter(|(index, peer)| peer.up && !refused(**index))
             .map(|(index, _)| *index)
             .collect();
-        if let Some(first) = first.filter(|first| up.contains(first) && !avoid.contains(first)) {
+        if let Some(first) = first.filter(|first| up.contains(first) && !asked.contains(first)) {
             return Some(first);
         }
         let cursor = self.cursor;
@@ -170,13 +174,13 @@ impl Peers {
             .iter()
             .filter(|index| index.0 >= cursor)
             .chain(up.iter().filter(|index| index.0 < cursor));
-        let failed = |index: ValidatorIndex| {
-            let failed_at = self.all.get(&index).and_then(|peer| peer.failed_at);
-            failed_at.is_some_and(|at| now.since(at) < FAILED_MS)
+        let has_failed = |index: &ValidatorIndex| {
+            let peer = self.all.get(index);
+            peer.is_some_and(|peer| peer.has_failed(now))
         };
         let chosen = in_turn
-            .copied()
-            .min_by_key(|index| (avoid.contains(index), failed(*index)))?;
+            .min_by_key(|index| (asked.contains(index), has_failed(index)))
+            .copied()?;
         self.cursor = chosen.0.saturating_add(1);
         Some(chosen)
     }
@@ -243,6 +247,14 @@ impl PeerState {
         once_per(&mut self.helped_at, now, ms)
     }
 
+    /// Whether a Finalize at or below the finalized view was sent again: the first one is only late, the next one asks
+    /// for help.
+    pub(super) fn repeats(&mut self, view: View) -> bool {
+        let again = view <= self.late;
+        self.late = self.late.max(view);
+        again
+    }
+
     /// Whether it failed to answer lately.
     pub(super) fn has_failed(&self, now: Mono) -> bool {
         self.failed_at.is_some_and(|at| now.since(at) < FAILED_MS)
@@ -251,8 +263,7 @@ impl PeerState {
     /// How far its clock is ahead of ours, by its last heartbeat and the measured way.
     #[expect(
         clippy::cast_possible_wrap,
-        clippy::arithmetic_side_effects,
-        reason = "wrapping_sub of two times gives their signed distance; rtt / 2 cannot fail"
+        reason = "wrapping_sub of two times gives their signed distance"
     )]
     pub(super) fn clock_offset(&self, now: Now) -> Option<i64> {
         let (status, at) = self.status.as_ref()?;

@@ -128,7 +128,7 @@ impl Engine {
             return;
         }
         let built = block.block_ref();
-        self.blocks.insert(block, now.mono);
+        self.blocks.insert(block, None, now.mono);
         self.blocks.mark(&built.hash, State::Valid);
         self.release_proposal(now, build.parent_view, built);
     }

@@ -16,7 +16,8 @@ use crate::block::Block;
 use crate::epoch::EpochInfo;
 use crate::journal::{JournalState, Record};
 use crate::outbox::Outbox;
-use crate::time::Mono;
+use crate::output::{Alarm, Output};
+use crate::time::{Mono, Now};
 use crate::verify::{self, Verifier};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -75,6 +76,24 @@ impl Journal {
         journal
     }
 
+    /// What a journal of this epoch must hold and this one does not.
+    fn owed(&self, epoch: &EpochInfo, guard: &SafetyGuard) -> Vec<Record> {
+        let mut owed = Vec::new();
+        if !self.entered {
+            owed.push(Record::EpochStart {
+                epoch: epoch.epoch(),
+                set: epoch.set_hash(),
+                anchor: epoch.anchor().block.hash,
+                restart: epoch.restart(),
+            });
+        }
+        if guard.is_barred(Bar::Quarantine) && !self.is_quarantined() {
+            let epoch = epoch.epoch();
+            owed.push(Record::Quarantine { epoch });
+        }
+        owed
+    }
+
     /// Whether a quarantine stands that no later floor ended.
     fn is_quarantined(&self) -> bool {
         self.quarantined
@@ -85,61 +104,42 @@ impl Journal {
 impl Engine {
     pub(super) fn from_disk(setup: Setup, verifier: &dyn Verifier) -> Result<Self, RecoverError> {
         let epoch = Arc::new(EpochInfo::new(setup.epoch));
-        let was_empty = setup.records.is_empty();
+        let is_fresh = setup.journal == JournalState::Fresh && setup.records.is_empty();
         let mut journal = Journal::read(setup.records, epoch.epoch());
-        let mut guard = SafetyGuard::new(setup.identity.signer, Arc::clone(&epoch));
-        if let Some((vote, _)) = journal
-            .votes
-            .iter()
-            .find(|(vote, _)| Some(vote.signer) != guard.me())
-        {
-            return Err(RecoverError::ForeignVote(vote.signer));
-        }
-        if journal.is_quarantined() || setup.journal == JournalState::Lost {
-            guard.bar(Bar::Quarantine);
-        }
-        if journal.stopped {
-            guard.bar(Bar::Stopped);
-        }
-        if let Some((_, view)) = journal.floor.filter(|(at, _)| *at == epoch.epoch()) {
-            guard.raise_floor(view);
-        }
         let mut certified = core::mem::take(&mut journal.certificates);
         certified.extend(setup.archived.finalization);
         let certificates = recover_certificates(certified, &epoch, verifier)?;
-        let finalized = certificates.finalized_view();
-        guard.finalized(finalized.max(journal.finalized));
+        journal.finalized = journal.finalized.max(certificates.finalized_view());
+        let mut guard = SafetyGuard::new(setup.identity.signer, Arc::clone(&epoch));
+        recover_guard(&mut guard, &journal, epoch.epoch())?;
+        if setup.journal == JournalState::Lost {
+            guard.bar(Bar::Quarantine);
+        }
         let mut tally = Tally::default();
         remember_signers(&certificates, &mut tally);
-        for (vote, parent_view) in &journal.votes {
-            guard.recall(*vote, *parent_view);
-        }
         for evidence in &journal.evidence {
             tally.accuse(evidence.votes().0.signer);
         }
-        let view = newest_view(&certificates, &guard);
-        let mut blocks = Blocks::new(setup.archived.tip);
-        for block in journal.blocks {
+        let tip = setup.archived.tip;
+        let mut blocks = Blocks::new(tip);
+        for block in core::mem::take(&mut journal.blocks) {
             let hash = block.hash();
-            blocks.insert(block, Mono::default());
+            blocks.insert(block, None, Mono::default());
             blocks.mark_journalled(&hash);
         }
+        let view = newest_view(&certificates, &guard);
         let me = guard.me();
-        let others = epoch
-            .set()
-            .indices()
-            .filter(move |index| Some(*index) != me);
-        let start_check = StartCheck::new(JournalView {
-            is_fresh: setup.journal == JournalState::Fresh && was_empty,
-            finalized: finalized.max(journal.finalized),
-            votes: journal.votes.iter().map(|(vote, _)| *vote).collect(),
-        });
-        let tip = setup.archived.tip;
-        let sealed = tip.flags.is_seal() && tip.block != epoch.anchor().block;
         let mut engine = Self {
             config: setup.config,
             instance: setup.identity.instance,
-            peers: Peers::new(others),
+            peers: Peers::new(epoch.set().indices().filter(|index| Some(*index) != me)),
+            owed: journal.owed(&epoch, &guard),
+            sealed: tip.flags.is_seal() && tip.block != epoch.anchor().block,
+            start_check: StartCheck::new(JournalView {
+                is_fresh,
+                finalized: journal.finalized,
+                votes: journal.votes.iter().map(|(vote, _)| *vote).collect(),
+            }),
             epoch,
             outbox: Outbox::default(),
             guard,
@@ -153,13 +153,9 @@ impl Engine {
             build: None,
             fetches: Fetches::default(),
             catch_up: CatchUp::default(),
-            start_check,
             evidence: journal.evidence,
-            has_epoch_record: journal.entered,
-            is_quarantine_recorded: journal.quarantined.is_some(),
             started: false,
             stopping: false,
-            sealed,
             diverged: false,
             clock_alarmed: false,
             status_due: false,
@@ -170,6 +166,37 @@ impl Engine {
         engine.certificates.refresh_run(view);
         engine.recall_proposal();
         Ok(engine)
+    }
+
+    /// `Start`: what the journal lacks, own votes into the tally, everything of the current view out again.
+    pub(super) fn start(&mut self, now: Now) {
+        self.started = true;
+        self.peers.start(now.mono);
+        self.current.last_retry = now.mono;
+        for record in core::mem::take(&mut self.owed) {
+            self.outbox.persist(record);
+        }
+        if self.guard.is_barred(Bar::Quarantine) {
+            self.outbox.now(Output::Alarm(Alarm::Quarantine));
+        }
+        if self.sealed {
+            self.guard.bar(Bar::Halted);
+            let tip = self.blocks.committed().block;
+            self.outbox.after_durable(Output::Sealed(tip));
+        }
+        // Without own votes in the tally, certificates that need them may never form again (3.11).
+        let own: Vec<Vote> = self
+            .guard
+            .newest_first()
+            .flat_map(|(_, votes)| votes.all())
+            .collect();
+        for vote in own {
+            self.count(now, vote);
+        }
+        self.status_due = true;
+        self.resend_votes();
+        self.resend_proposal();
+        self.begin_start_check(now);
     }
 
     /// A leader's own proposal in the current view takes its slot again.
@@ -189,6 +216,30 @@ impl Engine {
             self.slots.fill(self.current.view, slot);
         }
     }
+}
+
+fn recover_guard(
+    guard: &mut SafetyGuard,
+    journal: &Journal,
+    epoch: Epoch,
+) -> Result<(), RecoverError> {
+    guard.finalized(journal.finalized);
+    for (vote, parent_view) in &journal.votes {
+        if Some(vote.signer) != guard.me() {
+            return Err(RecoverError::ForeignVote(vote.signer));
+        }
+        guard.recall(*vote, *parent_view);
+    }
+    if let Some((_, view)) = journal.floor.filter(|(at, _)| *at == epoch) {
+        guard.raise_floor(view);
+    }
+    if journal.is_quarantined() {
+        guard.bar(Bar::Quarantine);
+    }
+    if journal.stopped {
+        guard.bar(Bar::Stopped);
+    }
+    Ok(())
 }
 
 /// Verifies what still counts: the highest finalization, and all above it.

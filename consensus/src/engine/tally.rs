@@ -1,6 +1,7 @@
 //! Votes of all validators, first come, and the certificates that they make up (consensus.md, 3.6 and 3.17).
 
 use crate::epoch::EpochInfo;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use ledger::certificate::VerifiedCertificate;
@@ -28,7 +29,7 @@ pub(super) enum Counted {
     /// It, or its like, was there before.
     Known,
     /// It contradicts an earlier one, which still counts.
-    Conflict(Evidence),
+    Conflict(Box<Evidence>),
 }
 
 impl Tally {
@@ -36,7 +37,7 @@ impl Tally {
     pub(super) fn add(&mut self, vote: Vote) -> Counted {
         if let Some(evidence) = self.conflict(&vote) {
             if self.accused.insert(vote.signer) {
-                return Counted::Conflict(evidence);
+                return Counted::Conflict(Box::new(evidence));
             }
             return Counted::Known;
         }

@@ -118,10 +118,6 @@ impl Engine {
         true
     }
 
-    #[expect(
-        clippy::wrong_self_convention,
-        reason = "the rule's own words: it gives the view up"
-    )]
     fn gives_up(&self, now: Now, has_notarized: bool) -> bool {
         let view = self.current.view;
         let leader = self.epoch.leader(view);

@@ -1,0 +1,103 @@
+//! Verified messages, each to the rule that it feeds (consensus.md, 3.8).
+
+use super::Engine;
+use super::admit::BODIES_AHEAD;
+use super::slots::Slot;
+use crate::block::Block;
+use crate::epoch::Peer;
+use crate::message::Message;
+use crate::time::Now;
+use crate::verify::Verified;
+use ledger::id::{ValidatorIndex, View};
+use ledger::vote::Vote;
+
+impl Engine {
+    pub(super) fn take_in(&mut self, now: Now, from: &Peer, message: Verified) {
+        let Some(from) = self.epoch.index_of(from) else {
+            return;
+        };
+        match message {
+            Verified::Hello(hello) => self.hello_came(now, from, hello),
+            Verified::Seen {
+                nonce,
+                votes,
+                other_instance,
+            } => self.seen_came(now, from, nonce, &votes, other_instance),
+            Verified::Proposal {
+                parent_view,
+                block,
+                vote,
+                justification,
+            } => {
+                self.peers.seen_in(from, vote.view);
+                for certificate in justification {
+                    self.accept(now, certificate);
+                }
+                self.proposal_came(now, from, parent_view, block, vote);
+            }
+            Verified::Vote(vote) => {
+                self.peers.seen_in(vote.signer, vote.view);
+                self.count(now, vote);
+            }
+            Verified::Lagging => self.help(now.mono, from),
+            Verified::Certificates(certificates) => {
+                for certificate in certificates {
+                    self.peers
+                        .seen_in(from, certificate.view().saturating_add(1));
+                    self.accept(now, certificate);
+                }
+            }
+            Verified::Status(status) => self.heartbeat_came(now, from, status),
+            Verified::Fetch(block) => self.serve_block(from, block),
+            Verified::Block(block) => self.fetched(now, from, block),
+            Verified::CertReq(request) => self.serve_certificates(from, &request),
+            Verified::SyncReq(request) => self.serve_sync(from, request),
+            Verified::Sync(sync) => self.synced(now, from, sync),
+        }
+    }
+
+    /// A proposal of its leader's; what it brings besides was taken in before.
+    fn proposal_came(
+        &mut self,
+        now: Now,
+        from: ValidatorIndex,
+        parent_view: View,
+        block: Block,
+        vote: Vote,
+    ) {
+        let view = vote.view;
+        let current = self.current.view;
+        if view <= self.certificates.finalized_view() {
+            return;
+        }
+        let named = vote.block;
+        if view.saturating_add(1) >= current && self.slots.get(view).is_none() {
+            let slot = Slot {
+                block: named,
+                header: block.header.clone(),
+                parent_view,
+                vote,
+                refused: false,
+            };
+            self.slots.fill(view, slot);
+        }
+        let slot = self.slots.get(view);
+        let fills = slot.is_some_and(|slot| slot.block == named)
+            && view <= current.saturating_add(BODIES_AHEAD)
+            && !self.fetches.shuns(&named.hash, from);
+        if fills || self.fetches.wants(&named.hash, from) {
+            self.blocks.insert(block, Some(from), now.mono);
+        }
+        self.count(now, vote);
+    }
+
+    pub(super) fn peer_up(&mut self, now: Now, peer: &Peer) {
+        let Some(index) = self.epoch.index_of(peer) else {
+            return;
+        };
+        self.peers.up(index, now.mono);
+        let status = self.own_status(now);
+        self.send(index, Message::Status(status));
+        self.greet_one(index);
+    }
+}

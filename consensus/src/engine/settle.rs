@@ -1,0 +1,85 @@
+//! All rules, after every event, until none has anything left to do.
+
+use super::Engine;
+use super::blocks::{self, State};
+use crate::event::Verdict;
+use crate::output::Output;
+use crate::time::Now;
+use ledger::hash::BlockHash;
+
+/// Rules are applied so many times per event at most. Each round does something that is done once per view or block,
+/// so this is never reached; it only bounds the time of one event.
+const MAX_ROUNDS: usize = 10_000;
+
+impl Engine {
+    /// Applies all rules until none has anything left to do. Every rule looks at the state, not at the event that
+    /// led there: what was missing may come in any order, and nothing is forgotten.
+    pub(super) fn settle(&mut self, now: Now) {
+        for _ in 0..MAX_ROUNDS {
+            self.link_final_chain();
+            let mut moved = self.commit();
+            moved |= self.check_blocks();
+            self.update_head();
+            self.update_arming(now);
+            moved |= self.finalize_notarized(now);
+            moved |= self.notarize(now);
+            moved |= self.nullify(now);
+            moved |= self.propose(now);
+            if !moved {
+                break;
+            }
+        }
+        self.make_room();
+        self.fetch_missing(now);
+        self.request_certificates(now);
+        self.request_blocks(now);
+        self.spread(now.mono);
+        self.retry(now);
+        self.heartbeat(now);
+        self.greet(now);
+        self.watch_clock(now);
+        self.set_timer(now);
+    }
+
+    /// 3.4, steps 1 and 3: headers here, bodies by the caller.
+    pub(super) fn check_blocks(&mut self) -> bool {
+        let mut moved = false;
+        for hash in self.blocks.checkable() {
+            let Some(block) = self.blocks.get(&hash).map(|entry| entry.block.clone()) else {
+                continue;
+            };
+            let Some(parent) = self.blocks.tip(&block.header.parent) else {
+                continue;
+            };
+            moved = true;
+            let rules = self.config.rules();
+            if blocks::header_fits(rules, &self.epoch, &parent, &block.header) {
+                self.blocks.mark(&hash, State::Checking);
+                self.outbox.now(Output::Validate { hash, block });
+            } else {
+                self.blocks.mark(&hash, State::Invalid);
+            }
+        }
+        moved
+    }
+
+    pub(super) fn block_validated(&mut self, hash: BlockHash, verdict: Verdict) {
+        if self.blocks.state(&hash) != Some(State::Checking) {
+            return;
+        }
+        match verdict {
+            Verdict::Valid => self.blocks.mark(&hash, State::Valid),
+            Verdict::Invalid => self.blocks.mark(&hash, State::Invalid),
+            Verdict::BadDelivery => self.bad_delivery(hash),
+        }
+    }
+
+    pub(super) fn work_changed(&mut self, head: BlockHash, includable: u32) {
+        if self.work.head.is_some_and(|known| known.hash == head) {
+            self.work.answered = true;
+            self.work.includable = includable;
+            // What was not there for the last request may be there now.
+            self.build = self.build.filter(|build| !build.empty);
+        }
+    }
+}
