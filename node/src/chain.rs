@@ -464,10 +464,14 @@ impl Chain {
     }
 
     /// Moves the index by `apply`, then shows the checkpoint at which it stands.
-    pub(crate) fn publish_provable(&self, provable: Provable, apply: impl FnOnce()) {
+    pub(crate) fn publish_provable<E>(
+        &self,
+        provable: Provable,
+        apply: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
         let (height, size) = (provable.height, provable.size);
         let gate = self.0.gate.write().unwrap_or_else(PoisonError::into_inner);
-        apply();
+        apply()?;
         let shown = self.0.provable.write();
         *shown.unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(provable));
         drop(gate);
@@ -475,6 +479,7 @@ impl Chain {
             progress.provable_height = height;
             progress.provable_size = size;
         });
+        Ok(())
     }
 
     /// A pending submission left the pool for this reason.
@@ -490,6 +495,14 @@ impl Chain {
         {
             desk.fates.remove(&oldest);
         }
+    }
+
+    pub(crate) fn update_pool(&self, pool: usize, pool_bytes: usize) {
+        self.0.status.send_if_modified(|status| {
+            let changed = (status.pool, status.pool_bytes) != (pool, pool_bytes);
+            (status.pool, status.pool_bytes) = (pool, pool_bytes);
+            changed
+        });
     }
 
     pub(crate) fn update_status(&self, change: impl FnOnce(&mut NodeStatus)) {

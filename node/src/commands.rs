@@ -1,6 +1,7 @@
 //! What a person can ask of `nachweis-node`: one file per command.
 
 pub mod init;
+pub mod run;
 pub mod status;
 
 use crate::exit::Exit;

@@ -7,24 +7,35 @@
 //! # Map
 //!
 //! - start: [`config`], [`identity`], [`commands`], [`exit`]
+//! - the whole: [`node`], tied together from what [`recovery`] finds
 //! - what is final and provable, and the way in: [`chain`], [`states`]
+//! - what moves it: [`driver`], [`executor`], [`archivist`], [`cosigner`], [`publisher`]
 //! - what waits: [`admission`], [`mempool`]
-//! - what travels: [`gossip`], [`network`]
+//! - what travels: [`gossip`], [`network`] behind [`mesh`]
 //! - what is kept: [`storage`]
 //! - what is asked: [`api`]
 //! - what is watched: [`metrics`]
 
 pub mod admission;
 pub mod api;
+pub mod archivist;
 pub mod chain;
+pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod cosigner;
+pub mod driver;
+pub mod executor;
 pub mod exit;
 pub mod gossip;
 pub mod identity;
 pub mod mempool;
+pub mod mesh;
 pub mod metrics;
 pub mod network;
+pub mod node;
+pub mod publisher;
+pub mod recovery;
 pub mod states;
 pub mod storage;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The program `nachweis-node`: arguments in, a command, an exit code out.
 
 use clap::{Parser, Subcommand};
-use node::commands::{Failure, init, status};
+use node::commands::{Failure, init, run, status};
 use node::exit::{Chain, Exit};
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -37,6 +37,18 @@ enum Command {
         /// Address of the HTTP API
         #[arg(long, default_value = "127.0.0.1:8080")]
         api: SocketAddr,
+    },
+    /// Run the validator until SIGTERM or SIGINT
+    ///
+    /// NACHWEIS_LOG filters the log, for example NACHWEIS_LOG=node=debug
+    #[command(verbatim_doc_comment)]
+    Run {
+        /// The node's directory
+        #[arg(long)]
+        dir: PathBuf,
+        /// How the log on stderr is written
+        #[arg(long, value_enum, default_value = "text")]
+        log: run::LogFormat,
     },
     /// Show how the running node is
     Status {
@@ -91,6 +103,10 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             .ok();
             writeln!(out, "next: nachweis-node run --dir {dir}").ok();
             Ok(())
+        }
+        Command::Run { dir, log } => {
+            run::start_log(log);
+            run::run(&dir)
         }
         Command::Status { dir, json } => {
             let form = if json {

@@ -43,12 +43,13 @@ pub struct Pending {
 
 impl Pending {
     /// Prepares a checked submission.
-    pub fn new(submission: CheckedSubmission) -> Self {
+    pub fn new(submission: impl Into<Arc<CheckedSubmission>>) -> Self {
+        let submission = submission.into();
         Self {
             item: ItemBytes::submission(&submission),
             id: submission.id(),
             hash: submission.hash(),
-            submission: Arc::new(submission),
+            submission,
         }
     }
 
@@ -274,6 +275,11 @@ impl Mempool {
             gone.extend(self.take(at));
         }
         gone
+    }
+
+    /// When the next window ends.
+    pub fn next_end(&self) -> Option<TimeMs> {
+        self.ends.first_key_value().map(|((end, _), ())| *end)
     }
 
     /// Number of pending submissions.

@@ -7,7 +7,7 @@
 
 use crate::storage::index::{Index, ReadError};
 use ledger::execute::Executed;
-use ledger::hash::BlockHash;
+use ledger::hash::{BlockHash, Hash};
 use ledger::header::Header;
 use ledger::id::Height;
 use ledger::tip::Tip;
@@ -15,14 +15,33 @@ use ledger::view::{Effects, Overlay, StateView};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// What a valid block made of its parent's state.
+/// What a valid block made of its parent's state. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Post(Arc<Executed>);
+pub struct Post(Arc<Made>);
+
+#[derive(Debug)]
+struct Made {
+    header: Header,
+    effects: Effects,
+    tip: Tip,
+    leaves: Vec<Hash>,
+}
 
 impl Post {
-    /// Shares an execution's result.
+    /// Keeps what is needed of an execution's result: of the leaves only their hashes.
     pub fn new(executed: Executed) -> Self {
-        Self(Arc::new(executed))
+        let Executed {
+            header,
+            leaves,
+            effects,
+            tip,
+        } = executed;
+        Self(Arc::new(Made {
+            header,
+            effects,
+            tip,
+            leaves: leaves.into_iter().map(|leaf| leaf.hash).collect(),
+        }))
     }
 
     /// The block's header.
@@ -40,8 +59,8 @@ impl Post {
         &self.0.effects
     }
 
-    /// Its leaves, the trailer last.
-    pub fn leaves(&self) -> &[ledger::execute::Leaf] {
+    /// Hashes of its leaves, the trailer's last.
+    pub fn leaves(&self) -> &[Hash] {
         &self.0.leaves
     }
 }
@@ -139,6 +158,11 @@ impl States {
         blocks.finals.back().map_or(&blocks.base, Post::tip).clone()
     }
 
+    /// Where the newest block that the index holds for certain leaves the chain.
+    pub fn base(&self) -> Tip {
+        self.read().base.clone()
+    }
+
     /// Keeps the post-state of a valid block.
     pub fn keep(&self, post: Post) {
         self.write().open.insert(post.tip().hash, post);
@@ -170,6 +194,11 @@ impl States {
         let wanted = blocks.finals.iter();
         let wanted = wanted.take_while(|post| post.tip().height <= height);
         wanted.cloned().collect()
+    }
+
+    /// The oldest final block above the index.
+    pub fn oldest_final(&self) -> Option<Post> {
+        self.read().finals.front().cloned()
     }
 
     /// Number of final blocks above the index.

@@ -1,0 +1,408 @@
+//! The driver: the one task that owns the consensus engine, and carries out what it says, in order.
+//!
+//! Its contract is the consensus crate's. The loop does nothing that takes long: journal, archive, execution, index and
+//! cosigner have a thread each, signatures are checked beside it. It holds nothing back: an output is carried out when
+//! it comes; the engine itself keeps back what waits for the journal.
+
+pub mod ingress;
+pub mod journal;
+pub mod serve;
+
+use crate::archivist::Commit;
+use crate::chain::{Chain, PeerStatus};
+use crate::clock::Clock;
+use crate::executor::{Request, Work};
+use crate::exit;
+use crate::mesh::Mesh;
+use consensus::message::Lane;
+use consensus::{
+    Alarm, Engine, EngineStatus, Event, Message, Output, Peer, Record, Seq, VerifiedMessage,
+};
+use ingress::{Checked, Input};
+use journal::{Done, Job};
+use ledger::id::{Height, ValidatorIndex};
+use serve::Server;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// The journal is pruned when it is this long, in bytes …
+const PRUNE_BYTES: u64 = 16 << 20;
+/// … and this many times as long as it was after the last time.
+const PRUNE_FACTOR: u64 = 2;
+
+/// What a driver is made from.
+#[derive(Debug)]
+pub struct Parts {
+    /// The engine, recovered, not started.
+    pub engine: Engine,
+    /// The clock.
+    pub clock: Clock,
+    /// The chain.
+    pub chain: Chain,
+    /// This node's place in the validator set.
+    pub me: ValidatorIndex,
+    /// The network.
+    pub mesh: Arc<dyn Mesh>,
+    /// From the network.
+    pub ingress: ingress::Port,
+    /// To and from the journal.
+    pub journal: journal::Port,
+    /// To the executor.
+    pub requests: mpsc::Sender<Request>,
+    /// From the executor.
+    pub answers: mpsc::Receiver<Event>,
+    /// What is includable.
+    pub work: watch::Receiver<Work>,
+    /// To the archivist.
+    pub commits: mpsc::Sender<Commit>,
+    /// How far it is.
+    pub archived: watch::Receiver<Height>,
+    /// Ends the driver.
+    pub stop: CancellationToken,
+}
+
+/// The driver.
+#[derive(Debug)]
+pub struct Driver {
+    parts: Parts,
+    server: Server,
+    /// Records that wait for the sync under way.
+    buffer: Vec<Record>,
+    newest: Seq,
+    syncing: bool,
+    journal_bytes: u64,
+    pruned_bytes: u64,
+    timer: Option<Instant>,
+    shown: Option<EngineStatus>,
+}
+
+/// The driver's parts did not keep the contract among each other: an own bug.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("block {0} is final, but its post-state is not held")]
+    Unknown(ledger::hash::BlockHash),
+    #[error("thread of the {0} ended by itself")]
+    Ended(&'static str),
+}
+
+/// Something to be given to the engine, or the end.
+#[derive(Debug)]
+enum Next {
+    Stop,
+    Synced(Done),
+    Answer(Event),
+    Work(Work),
+    Checked(Checked),
+    Input(Input),
+    Tick,
+}
+
+impl Driver {
+    /// Puts it together; nothing happens yet.
+    pub fn new(parts: Parts) -> Self {
+        let server = Server::new(parts.chain.archive(), Arc::clone(&parts.mesh));
+        let set = parts.chain.founding().set();
+        let others = set.indices().filter(|index| *index != parts.me);
+        let peers = others.filter_map(|validator| {
+            Some(PeerStatus {
+                validator,
+                authority: set.get(validator)?.id.clone(),
+                connected: false,
+                height: None,
+            })
+        });
+        let peers = peers.collect();
+        parts.chain.update_status(|status| status.peers = peers);
+        Self {
+            server,
+            buffer: Vec::new(),
+            newest: Seq::default(),
+            syncing: false,
+            journal_bytes: 0,
+            pruned_bytes: 0,
+            timer: None,
+            shown: None,
+            parts,
+        }
+    }
+
+    /// Works until it is told to stop, then until all that was to be written is written.
+    pub async fn run(mut self) {
+        self.give(Event::Start).await;
+        let mut stopping = false;
+        loop {
+            self.sync();
+            if stopping && !self.syncing {
+                return;
+            }
+            match self.next(stopping).await {
+                Next::Stop => {
+                    stopping = true;
+                    self.give(Event::Stopping).await;
+                }
+                Next::Synced(done) => self.synced(done).await,
+                Next::Answer(event) => self.give(event).await,
+                Next::Work(Work { head, includable }) => {
+                    self.give(Event::WorkChanged { head, includable }).await;
+                }
+                Next::Checked(Checked { from, result }) => match result {
+                    Ok(message) => self.message(from, message).await,
+                    Err(offence) => self.ban(&from, &offence),
+                },
+                Next::Input(input) => self.input(input).await,
+                Next::Tick => {
+                    self.timer = None;
+                    self.give(Event::Tick).await;
+                }
+            }
+        }
+    }
+
+    /// What is most urgent; stopping, only the journal is.
+    async fn next(&mut self, stopping: bool) -> Next {
+        let far = Instant::now() + Duration::from_secs(3_600);
+        let timer = tokio::time::sleep_until(self.timer.unwrap_or(far).into());
+        let armed = self.timer.is_some();
+        let parts = &mut self.parts;
+        tokio::select! {
+            biased;
+            done = parts.journal.done.recv() => match done {
+                Some(done) => Next::Synced(done),
+                None => exit::abort(&Broken::Ended("journal")),
+            },
+            () = parts.stop.cancelled(), if !stopping => Next::Stop,
+            () = timer, if armed && !stopping => Next::Tick,
+            answer = parts.answers.recv(), if !stopping => match answer {
+                Some(event) => Next::Answer(event),
+                None => exit::abort(&Broken::Ended("executor")),
+            },
+            Some(checked) = parts.ingress.checked.recv(), if !stopping => Next::Checked(checked),
+            Some(input) = parts.ingress.inputs.recv(), if !stopping => Next::Input(input),
+            Ok(()) = parts.work.changed(), if !stopping => {
+                Next::Work(*parts.work.borrow_and_update())
+            }
+        }
+    }
+
+    /// Gives the engine one event and carries out what comes of it.
+    async fn give(&mut self, event: Event) {
+        self.parts.engine.handle(self.parts.clock.now(), event);
+        self.drain().await;
+    }
+
+    async fn message(&mut self, from: Peer, message: VerifiedMessage) {
+        self.give(Event::Message { from, message }).await;
+    }
+
+    async fn input(&mut self, input: Input) {
+        match input {
+            Input::Up(peer) => {
+                self.connected(&peer, true);
+                self.give(Event::PeerUp { peer }).await;
+            }
+            Input::Down(peer) => {
+                self.connected(&peer, false);
+                self.give(Event::PeerDown { peer }).await;
+            }
+            Input::RoundTrip(peer, rtt_ms) => self.give(Event::RoundTrip { peer, rtt_ms }).await,
+            Input::Decoded(from, message) => {
+                if let Message::Status(status) = &message {
+                    let height = status.finalized.height;
+                    self.peer_status(&from, |peer| peer.height = Some(height));
+                }
+                self.admit(from, message).await;
+            }
+        }
+    }
+
+    /// The second door: then to the signature check, in the order of its lane.
+    async fn admit(&mut self, from: Peer, message: Message) {
+        let lane = match message.lane() {
+            Lane::Votes => 0,
+            Lane::Bodies => 1,
+        };
+        let now = self.parts.clock.now();
+        match self.parts.engine.admit(now, from, message) {
+            Ok(admitted) => {
+                let queue = self.parts.ingress.admitted.get(lane);
+                if queue.is_some_and(|queue| queue.try_send((from, admitted)).is_err()) {
+                    self.parts.chain.counters().dropped_frames.increment();
+                }
+            }
+            Err(dropped) => {
+                self.parts.chain.counters().dropped_messages.increment();
+                tracing::trace!(%dropped, "message dropped");
+            }
+        }
+        self.drain().await;
+    }
+
+    fn connected(&self, peer: &Peer, connected: bool) {
+        self.peer_status(peer, |status| status.connected = connected);
+    }
+
+    fn peer_status(&self, peer: &Peer, change: impl FnOnce(&mut PeerStatus)) {
+        let set = self.parts.chain.founding().set();
+        let Some(index) = set.position(|member| member.network == peer.0) else {
+            return;
+        };
+        self.parts.chain.update_status(|status| {
+            let mut peers = status.peers.iter_mut();
+            if let Some(peer) = peers.find(|peer| peer.validator == index) {
+                change(peer);
+            }
+        });
+    }
+}
+
+/// The journal.
+impl Driver {
+    /// Hands over what was collected, if no sync is under way; prunes when nothing is.
+    fn sync(&mut self) {
+        if self.syncing {
+            return;
+        }
+        let job = if self.buffer.is_empty() {
+            let Some(records) = self.snapshot() else {
+                return;
+            };
+            tracing::debug!(
+                records = records.len(),
+                bytes = self.journal_bytes,
+                "journal is pruned"
+            );
+            Job::Prune(records)
+        } else {
+            Job::Batch {
+                seq: self.newest,
+                records: std::mem::take(&mut self.buffer),
+            }
+        };
+        self.syncing = true;
+        if self.parts.journal.jobs.try_send(job).is_err() {
+            exit::abort(&Broken::Ended("journal"));
+        }
+    }
+
+    /// What the journal is to begin anew with, if it is long and all that was committed is archived.
+    fn snapshot(&self) -> Option<Vec<Record>> {
+        let limit = PRUNE_BYTES.max(self.pruned_bytes.saturating_mul(PRUNE_FACTOR));
+        let committed = self.parts.engine.status().committed.height;
+        if self.journal_bytes < limit || *self.parts.archived.borrow() < committed {
+            return None;
+        }
+        self.parts.engine.snapshot()
+    }
+
+    async fn synced(&mut self, done: Done) {
+        self.syncing = false;
+        self.journal_bytes = done.bytes;
+        match done.seq {
+            Some(seq) => self.give(Event::Persisted { seq }).await,
+            None => self.pruned_bytes = done.bytes,
+        }
+    }
+}
+
+/// The outputs.
+impl Driver {
+    async fn drain(&mut self) {
+        while let Some(output) = self.parts.engine.poll_output() {
+            self.carry_out(output).await;
+        }
+        let status = self.parts.engine.status();
+        if self.shown != Some(status) {
+            self.shown = Some(status);
+            self.parts.chain.update_status(|shown| {
+                shown.view = status.view;
+                shown.epoch = status.epoch;
+                shown.voting = status.voting;
+            });
+        }
+    }
+
+    async fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Persist { seq, records } => {
+                self.newest = seq;
+                self.buffer.extend(records);
+            }
+            Output::Broadcast(message) => self.parts.mesh.broadcast(message.encode().into()),
+            Output::Send { to, message } => self.parts.mesh.send(&to, message.encode().into()),
+            Output::SetTimer { at } => self.timer = Some(self.parts.clock.instant(at)),
+            Output::Head(block) => ask(&self.parts.requests, Request::Head(block.hash)).await,
+            Output::Build(request) => ask(&self.parts.requests, Request::Build(request)).await,
+            Output::Validate { hash, block } => {
+                ask(&self.parts.requests, Request::Validate { hash, block }).await
+            }
+            Output::Commit(commit) => {
+                let commit = self.with_posts(commit);
+                // Full: the disk is behind, and everything waits for it.
+                self.parts.commits.send(commit).await.ok();
+            }
+            Output::Forget(block) => self.parts.chain.states().forget(&block),
+            Output::Serve { to, request } => self.server.serve(to, request),
+            Output::Evidence { a, b } => {
+                tracing::error!(
+                    validator = %a.signer, view = %a.view, first = ?a.kind, second = ?b.kind,
+                    "a validator signed two votes that exclude each other; both are kept in the journal"
+                );
+                let text = format!(
+                    "validator #{} signed conflicting votes in view {}",
+                    a.signer, a.view
+                );
+                self.parts
+                    .chain
+                    .update_status(|status| status.alarm = Some(text));
+            }
+            Output::Alarm(alarm) => self.alarm(&alarm),
+            Output::Ban { peer, offence } => self.ban(&peer, &offence),
+            Output::Sealed(block) => {
+                tracing::error!(height = %block.height, "the epoch has ended; the next one is not built yet");
+            }
+        }
+    }
+
+    fn with_posts(&self, commit: consensus::Commit) -> Commit {
+        let states = self.parts.chain.states();
+        let blocks = commit.blocks.into_iter().map(|block| {
+            let hash = block.hash();
+            match states.open(&hash) {
+                Some(post) => (block, post),
+                None => exit::abort(&Broken::Unknown(hash)),
+            }
+        });
+        Commit {
+            blocks: blocks.collect(),
+            finalization: commit.finalization,
+        }
+    }
+
+    fn alarm(&self, alarm: &Alarm) {
+        match alarm {
+            Alarm::Clock(_) | Alarm::OtherInstance(_) | Alarm::Quarantine => {
+                tracing::warn!("alarm: {alarm}");
+            }
+            Alarm::Divergence(_) | Alarm::Contract(_) => tracing::error!("alarm: {alarm}"),
+        }
+        let text = alarm.to_string();
+        self.parts
+            .chain
+            .update_status(|status| status.alarm = Some(text));
+    }
+
+    fn ban(&self, peer: &Peer, offence: &consensus::Offence) {
+        tracing::warn!(peer = %peer.0, offence = %exit::Chain(offence), "peer is disconnected");
+        self.parts.chain.counters().offences.increment();
+        self.parts
+            .mesh
+            .disconnect(peer, "sent what no honest node sends");
+    }
+}
+
+/// The executor is gone only if it failed, which ends the process, or when the node stops.
+async fn ask(requests: &mpsc::Sender<Request>, request: Request) {
+    requests.send(request).await.ok();
+}

@@ -1,0 +1,270 @@
+//! From frames to verified messages, in the order of each lane.
+//!
+//! Decoding and signature checks run here, beside the driver's loop: a frame is decoded, the engine admits it (in the
+//! loop, before any cryptography), its signatures are checked, and only then does the engine see it. What is not the
+//! engine's goes to the pool and the cosigner. What no honest node sends ends the connection.
+
+use crate::admission::{self, Bearer, Present};
+use crate::chain::Chain;
+use crate::clock;
+use crate::cosigner;
+use crate::executor::Gossip;
+use crate::gossip;
+use crate::mempool::Pending;
+use crate::mesh::Mesh;
+use crate::network::{Inbound, Receiver, Receivers};
+use consensus::verify::Offence;
+use consensus::{Admitted, Ed25519, Message, Peer, VerifiedMessage};
+use ledger::body::{Item, ItemBytes};
+use ledger::id::ValidatorIndex;
+use ledger::submission::Submission;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+/// Inputs that may wait for the driver; their lanes wait with them.
+const INPUTS: usize = 256;
+/// Admitted messages that may wait for their signature check, for each lane.
+const ADMITTED: usize = 1_024;
+/// Lists of submissions that are verified at the same time.
+const VERIFYING: usize = 2;
+
+/// What comes to the driver from the network.
+#[derive(Debug)]
+pub enum Input {
+    /// A connection stands.
+    Up(Peer),
+    /// It is gone.
+    Down(Peer),
+    /// A round trip was measured, in milliseconds.
+    RoundTrip(Peer, u64),
+    /// A message, decoded and nothing more.
+    Decoded(Peer, Message),
+}
+
+/// Messages that passed the third door, or did not.
+#[derive(Debug)]
+pub struct Checked {
+    /// Who sent it.
+    pub from: Peer,
+    /// What came of it.
+    pub result: Result<VerifiedMessage, Offence>,
+}
+
+/// The driver's ends.
+#[derive(Debug)]
+pub struct Port {
+    /// What comes in.
+    pub inputs: mpsc::Receiver<Input>,
+    /// What was verified.
+    pub checked: mpsc::Receiver<Checked>,
+    /// What is to be verified, for small messages and for those with bodies.
+    pub admitted: [mpsc::Sender<(Peer, Admitted)>; 2],
+}
+
+/// The way in; clones share it.
+#[derive(Clone, Debug)]
+pub struct Ingress {
+    chain: Chain,
+    mesh: Arc<dyn Mesh>,
+    inputs: mpsc::Sender<Input>,
+    gossip: mpsc::Sender<Gossip>,
+    cosigner: mpsc::Sender<cosigner::Input>,
+    verifying: Arc<Semaphore>,
+}
+
+/// Makes the way in, and starts the signature checks on `tasks`.
+pub fn open(
+    chain: Chain,
+    mesh: Arc<dyn Mesh>,
+    gossip: mpsc::Sender<Gossip>,
+    cosigner: mpsc::Sender<cosigner::Input>,
+    tasks: &mut JoinSet<()>,
+) -> (Ingress, Port) {
+    let (sender, inputs) = mpsc::channel(INPUTS);
+    let (results, checked) = mpsc::channel(INPUTS);
+    let admitted = [(); 2].map(|()| {
+        let (admitted, work) = mpsc::channel(ADMITTED);
+        tasks.spawn(check_signatures(work, results.clone()));
+        admitted
+    });
+    let ingress = Ingress {
+        chain,
+        mesh,
+        inputs: sender,
+        gossip,
+        cosigner,
+        verifying: Arc::new(Semaphore::new(VERIFYING)),
+    };
+    let port = Port {
+        inputs,
+        checked,
+        admitted,
+    };
+    (ingress, port)
+}
+
+/// One lane: in order.
+async fn check_signatures(
+    mut work: mpsc::Receiver<(Peer, Admitted)>,
+    results: mpsc::Sender<Checked>,
+) {
+    while let Some((from, admitted)) = work.recv().await {
+        let result = admitted.verify(&Ed25519);
+        if results.send(Checked { from, result }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads both lanes of the network until it ends.
+pub fn read(ingress: &Ingress, receivers: Receivers, tasks: &mut JoinSet<()>) {
+    for receiver in [receivers.consensus, receivers.bulk] {
+        tasks.spawn(read_lane(ingress.clone(), receiver));
+    }
+}
+
+async fn read_lane(ingress: Ingress, mut receiver: Receiver) {
+    while let Some(inbound) = receiver.recv().await {
+        match inbound {
+            Inbound::Up(peer) => ingress.up(peer).await,
+            Inbound::Down(peer) => ingress.tell(Input::Down(peer)).await,
+            Inbound::RoundTrip { peer, rtt_ms } => {
+                ingress.tell(Input::RoundTrip(peer, rtt_ms)).await;
+            }
+            Inbound::Frame { from, bytes, .. } => ingress.frame(from, &bytes).await,
+        }
+    }
+}
+
+impl Ingress {
+    /// A connection to a peer stands.
+    pub async fn up(&self, peer: Peer) {
+        self.tell(Input::Up(peer)).await;
+        // Whoever is full asks again by itself.
+        self.gossip.try_send(Gossip::Up(peer)).ok();
+        self.cosigner.try_send(cosigner::Input::Up(peer)).ok();
+    }
+
+    /// Something for the driver. It is gone only when the node stops.
+    pub async fn tell(&self, input: Input) {
+        self.inputs.send(input).await.ok();
+    }
+
+    /// A frame from an authenticated peer.
+    pub async fn frame(&self, from: Peer, bytes: &[u8]) {
+        let kind = bytes.first().copied().unwrap_or_default();
+        if gossip::Message::is_gossip(kind) {
+            match gossip::Message::decode(bytes) {
+                Ok(message) => self.gossip(from, message).await,
+                Err(_) => self.offence(&from, "sent a malformed pool message or cosignature"),
+            }
+            return;
+        }
+        match Message::decode(bytes) {
+            Ok(message) => self.tell(Input::Decoded(from, message)).await,
+            Err(_) => self.offence(&from, "sent a malformed consensus message"),
+        }
+    }
+
+    fn offence(&self, from: &Peer, why: &'static str) {
+        self.chain.counters().offences.increment();
+        self.mesh.disconnect(from, why);
+    }
+
+    async fn gossip(&self, from: Peer, message: gossip::Message) {
+        match message {
+            gossip::Message::PoolIds(ids) => {
+                let ids = ids.into_vec();
+                self.gossip.send(Gossip::PoolIds { from, ids }).await.ok();
+            }
+            gossip::Message::ItemReq(ids) => {
+                let ids = ids.into_vec();
+                self.gossip.send(Gossip::ItemReq { from, ids }).await.ok();
+            }
+            gossip::Message::Items(items) => self.items(from, items.into_vec()).await,
+            gossip::Message::Cosig(cosig) => {
+                self.cosigner(cosigner::Input::Received { from, cosig });
+            }
+            gossip::Message::CosigReq(size) => {
+                self.cosigner(cosigner::Input::Asked { from, size });
+            }
+        }
+    }
+
+    /// Never waits: cosignatures are sent again.
+    fn cosigner(&self, input: cosigner::Input) {
+        if self.cosigner.try_send(input).is_err() {
+            self.chain.counters().dropped_messages.increment();
+        }
+    }
+
+    /// Verifies submissions on a blocking thread; the lane goes on unless too many are being verified.
+    async fn items(&self, from: Peer, items: Vec<ItemBytes>) {
+        let Some(validator) = self.validator(&from) else {
+            return;
+        };
+        let Ok(permit) = Arc::clone(&self.verifying).acquire_owned().await else {
+            return;
+        };
+        let ingress = self.clone();
+        tokio::task::spawn_blocking(move || {
+            match ingress.admit(items) {
+                Some(submissions) if !submissions.is_empty() => {
+                    let gossip = Gossip::Items {
+                        from: validator,
+                        submissions,
+                    };
+                    ingress.gossip.blocking_send(gossip).ok();
+                }
+                Some(_) => {}
+                None => ingress.offence(&from, "sent a submission that no honest node takes in"),
+            }
+            drop(permit);
+        });
+    }
+
+    fn validator(&self, peer: &Peer) -> Option<ValidatorIndex> {
+        let set = self.chain.founding().set();
+        set.position(|member| member.network == peer.0)
+    }
+
+    /// `None` if one of them could never have been taken in by an honest node.
+    fn admit(&self, items: Vec<ItemBytes>) -> Option<Vec<Pending>> {
+        let mut submissions = Vec::with_capacity(items.len());
+        for item in items {
+            match item.parse() {
+                Ok(Item::Submission(submission)) => submissions.push(submission),
+                // Recorded from the blocks that carry it; not taken from gossip yet.
+                Ok(Item::Evidence(_)) => {}
+                Err(_) => return None,
+            }
+        }
+        let wanted = self.screen(submissions);
+        let checked = admission::verify(self.chain.founding(), wanted);
+        checked
+            .into_iter()
+            .map(|one| one.ok().map(Pending::new))
+            .collect()
+    }
+
+    /// Those that are worth a signature check now.
+    fn screen(&self, submissions: Vec<Submission>) -> Vec<Submission> {
+        let founding = self.chain.founding();
+        let now = clock::wall();
+        let screened = self.chain.with_final(|view, tip| {
+            let present = Present {
+                founding,
+                view,
+                tip,
+                now,
+            };
+            let wanted = submissions.into_iter();
+            wanted
+                .filter(|one| admission::screen(&present, Bearer::Validator, one).is_ok())
+                .collect()
+        });
+        // The index is closed only when the node stops.
+        screened.unwrap_or_default()
+    }
+}

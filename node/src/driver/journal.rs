@@ -1,0 +1,91 @@
+//! The journal's thread: one batch, one sync, one answer. While it syncs, the driver collects the next batch.
+
+use crate::chain::Chain;
+use crate::exit;
+use crate::storage::Fatal;
+use crate::storage::journal::Journal;
+use consensus::{Record, Seq};
+use std::time::Instant;
+use tokio::sync::mpsc;
+
+/// What is to be written.
+#[derive(Debug)]
+pub enum Job {
+    /// Append and sync these.
+    Batch {
+        /// The newest `Persist` among them.
+        seq: Seq,
+        /// The records of one or more `Persist`s.
+        records: Vec<Record>,
+    },
+    /// Begin a new segment with these and delete the older ones.
+    Prune(Vec<Record>),
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// The newest durable `Persist`; `None` after a prune.
+    pub seq: Option<Seq>,
+    /// Bytes of the journal on disk.
+    pub bytes: u64,
+}
+
+/// The driver's end: at most one job is under way.
+#[derive(Debug)]
+pub struct Port {
+    /// Jobs in.
+    pub jobs: mpsc::Sender<Job>,
+    /// Answers out.
+    pub done: mpsc::Receiver<Done>,
+}
+
+/// Starts the thread that writes; it ends with the port.
+pub fn spawn(
+    chain: Chain,
+    journal: Journal,
+) -> std::io::Result<(Port, std::thread::JoinHandle<()>)> {
+    let (jobs, work) = mpsc::channel(1);
+    let (answers, done) = mpsc::channel(1);
+    let write = move || write(&chain, journal, work, &answers);
+    let thread = std::thread::Builder::new()
+        .name("journal".into())
+        .spawn(write)?;
+    Ok((Port { jobs, done }, thread))
+}
+
+fn write(
+    chain: &Chain,
+    mut journal: Journal,
+    mut jobs: mpsc::Receiver<Job>,
+    answers: &mpsc::Sender<Done>,
+) {
+    while let Some(job) = jobs.blocking_recv() {
+        let begin = Instant::now();
+        let seq = match carry_out(&mut journal, job) {
+            Ok(seq) => seq,
+            Err(fatal) => exit::abort(&fatal),
+        };
+        let micros = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        chain.counters().journal_syncs.increment();
+        chain.counters().journal_sync_micros.add(micros);
+        let bytes = journal.bytes();
+        if answers.blocking_send(Done { seq, bytes }).is_err() {
+            return;
+        }
+    }
+}
+
+fn carry_out(journal: &mut Journal, job: Job) -> Result<Option<Seq>, Fatal> {
+    match job {
+        Job::Batch { seq, records } => {
+            journal.append(records.iter().map(Record::encode))?;
+            journal.sync()?;
+            Ok(Some(seq))
+        }
+        Job::Prune(records) => {
+            journal.prune(records.iter().map(Record::encode).collect())?;
+            Ok(None)
+        }
+    }
+}

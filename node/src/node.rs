@@ -1,0 +1,355 @@
+//! A whole validator in one process: the threads and tasks, how they are tied together, and in which order they end.
+//!
+//! ```text
+//! network ─ ingress ─▶ driver ─▶ executor (checks, builds, keeps the pool)
+//!                        │ └───▶ journal  (syncs votes)
+//!                        ▼
+//!                    archivist ─▶ cosigner ─▶ publisher (moves the index, shows checkpoints)
+//! ```
+//!
+//! Each end of an arrow lives as long as what is before it: when the driver returns, the others finish what they have
+//! and end one after the other; the publisher closes the index last.
+
+use crate::archivist::{self, Archivist, Listeners};
+use crate::chain::{Chain, Parts};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::cosigner::{self, Cosigner};
+use crate::driver::ingress::{self, Ingress};
+use crate::driver::{self, Driver};
+use crate::executor::{self, Executor};
+use crate::identity::Identity;
+use crate::mesh::Mesh;
+use crate::publisher::{self, Publisher};
+use crate::recovery::Recovered;
+use consensus::{
+    Archived, Ed25519, Engine, EpochSpec, Identity as Voter, RecoverError, Rules, Setup, Timing,
+};
+use ledger::id::ValidatorIndex;
+use ledger::key::SigningKey;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Votes are admitted up to this many views ahead.
+const WINDOW: u64 = 8;
+
+/// The keys that the parts of a node sign with.
+#[derive(Debug)]
+pub struct Signing {
+    /// This node's place in the validator set.
+    pub me: ValidatorIndex,
+    /// Signs votes.
+    pub vote: SigningKey,
+    /// Signs cosignatures.
+    pub cosigner: SigningKey,
+    /// Signs as the log.
+    pub log: SigningKey,
+}
+
+impl From<&Identity> for Signing {
+    fn from(identity: &Identity) -> Self {
+        Self {
+            me: identity.validator,
+            vote: identity.keys.vote.signing_key(),
+            cosigner: identity.keys.cosigner.signing_key(),
+            log: identity.keys.log.signing_key(),
+        }
+    }
+}
+
+/// Why a recovered node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Timers contradict each other.
+    #[error("the consensus parameters contradict each other")]
+    Timing(#[from] consensus::config::ConfigError),
+    /// The disk holds what no run of this program leaves behind.
+    #[error("the consensus engine cannot go on from what is on the disk")]
+    Engine(#[from] RecoverError),
+    /// The operating system gives no thread or no randomness.
+    #[error("the operating system refuses a thread or random numbers")]
+    System(#[from] std::io::Error),
+    /// No randomness.
+    #[error(transparent)]
+    Random(#[from] crate::storage::files::FileError),
+}
+
+/// A running validator.
+#[derive(Debug)]
+pub struct Node {
+    /// To read and to submit.
+    pub chain: Chain,
+    /// For what comes from the network.
+    pub ingress: Ingress,
+    /// Signature checks, and whatever reads the network into `ingress`.
+    pub tasks: JoinSet<()>,
+    driver: tokio::task::JoinHandle<()>,
+    stop: CancellationToken,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// A recovered chain that is not running yet: readable, silent.
+#[derive(Debug)]
+pub struct Prepared {
+    chain: Chain,
+    submissions: mpsc::Receiver<crate::chain::Submit>,
+    engine: Engine,
+    rest: Rest,
+}
+
+/// What of the recovered is handed on.
+#[derive(Debug)]
+struct Rest {
+    recovered: Recovered,
+    kept: Option<(cosigner::Decided, cosigner::KeptNote)>,
+}
+
+impl Prepared {
+    /// Recovers the engine: nothing was read from the network before.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn new(
+        mut recovered: Recovered,
+        config: &Config,
+        signing: &Signing,
+    ) -> Result<Self, StartError> {
+        let engine = engine(&mut recovered, config, signing)?;
+        let provable = recovered.provable.take();
+        let kept = provable.as_ref().map(|(provable, note)| {
+            let decided = cosigner::Decided {
+                height: provable.height,
+                time_ms: provable.time_ms,
+                size: provable.size,
+                root: provable.root,
+            };
+            (decided, note.clone())
+        });
+        let parts = Parts {
+            founding: recovered.founding.clone(),
+            states: Arc::clone(&recovered.states),
+            head: recovered.head.clone(),
+            provable: provable.map(|(provable, _)| provable),
+            archive: recovered.archive.reader(),
+            log: recovered.log.reader(),
+        };
+        let (chain, submissions) = Chain::new(parts);
+        Ok(Self {
+            chain,
+            submissions,
+            engine,
+            rest: Rest { recovered, kept },
+        })
+    }
+
+    /// The chain, to be read before the node runs.
+    pub const fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// Starts all parts. What comes from the network is to be fed into the node's `ingress`.
+    ///
+    /// # Errors
+    /// [`StartError::System`].
+    pub fn start(
+        self,
+        config: &Config,
+        signing: Signing,
+        mesh: Arc<dyn Mesh>,
+    ) -> Result<Node, StartError> {
+        let Self {
+            chain,
+            submissions,
+            engine,
+            rest: Rest { recovered, kept },
+        } = self;
+        let runtime = Handle::current();
+        let mut threads = Vec::new();
+        let mut tasks = JoinSet::new();
+        let (requests, request_inlet) = mpsc::channel(executor::REQUESTS);
+        let (answers, answer_outlet) = mpsc::channel(executor::REQUESTS.saturating_mul(2));
+        let (gossip, gossip_inlet) = mpsc::channel(executor::GOSSIP);
+        let (commits, commit_inlet) = mpsc::channel(archivist::COMMITS);
+        let (to_cosigner, cosigner_inlet) = mpsc::channel(cosigner::INPUTS);
+        let (to_publisher, publisher_inlet) = mpsc::channel(publisher::INPUTS);
+        let (work, work_outlet) = watch::channel(executor::Work::default());
+        let (archived, archived_outlet) = watch::channel(chain.head().tip.height);
+        let retry = Duration::from_millis(config.consensus.delta_ms.saturating_mul(6));
+
+        let executor = Executor::new(
+            executor::Setup {
+                chain: chain.clone(),
+                mesh: Arc::clone(&mesh),
+                data: Arc::clone(&recovered.data),
+                mempool: config.mempool.clone(),
+                min_free_bytes: config.storage.min_free_bytes,
+                retry,
+            },
+            executor::Ports {
+                requests: request_inlet,
+                gossip: gossip_inlet,
+                submissions,
+                answers,
+                work,
+            },
+        );
+        let handle = runtime.clone();
+        threads.push(thread("executor", move || executor.run(&handle))?);
+
+        let head = recovered.decided();
+        let cosigner = Cosigner::new(cosigner::Setup {
+            chain: chain.clone(),
+            mesh: Arc::clone(&mesh),
+            publisher: to_publisher.clone(),
+            signers: recovered.signers,
+            me: signing.me,
+            key: signing.cosigner,
+            log_key: signing.log,
+            guard: recovered.guard,
+            heartbeat: Duration::from_millis(config.consensus.cosign_heartbeat_ms),
+            retry,
+            head,
+            kept,
+        });
+        let handle = runtime.clone();
+        let run = move || cosigner.run(&handle, cosigner_inlet);
+        threads.push(thread("cosigner", run)?);
+
+        let publisher = Publisher {
+            chain: chain.clone(),
+            inputs: publisher_inlet,
+            max_unproved: config.receipts.max_unproved_blocks,
+            note_file: recovered.note_file,
+        };
+        threads.push(thread("publisher", move || publisher.run(&runtime))?);
+
+        let archivist = Archivist {
+            chain: chain.clone(),
+            archive: recovered.archive,
+            log: recovered.log,
+            commits: commit_inlet,
+            listeners: Listeners {
+                executor: requests.clone(),
+                cosigner: to_cosigner.clone(),
+                publisher: to_publisher,
+                archived,
+            },
+        };
+        threads.push(thread("archivist", move || archivist.run())?);
+
+        let (journal, journal_thread) = driver::journal::spawn(chain.clone(), recovered.journal)?;
+        threads.push(journal_thread);
+        let to_mesh = Arc::clone(&mesh);
+        let (ingress, port) =
+            ingress::open(chain.clone(), to_mesh, gossip, to_cosigner, &mut tasks);
+        let stop = CancellationToken::new();
+        let driver = Driver::new(driver::Parts {
+            engine,
+            clock: Clock::start(),
+            chain: chain.clone(),
+            me: signing.me,
+            mesh,
+            ingress: port,
+            journal,
+            requests,
+            answers: answer_outlet,
+            work: work_outlet,
+            commits,
+            archived: archived_outlet,
+            stop: stop.clone(),
+        });
+        Ok(Node {
+            chain,
+            ingress,
+            tasks,
+            driver: tokio::spawn(driver.run()),
+            stop,
+            threads,
+        })
+    }
+}
+
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(work)
+}
+
+impl Node {
+    /// Gives up the view, writes what is to be written, closes all files; returns when the disk is as a next start
+    /// wants it. The network should be ended by `silence`, which is run once the driver has said its last words.
+    pub async fn stop(self, silence: impl Future<Output = ()>) {
+        let Self {
+            chain,
+            ingress,
+            mut tasks,
+            driver,
+            stop,
+            threads,
+        } = self;
+        stop.cancel();
+        // It only fails if it panicked, which ends the process.
+        driver.await.ok();
+        silence.await;
+        drop(ingress);
+        tasks.shutdown().await;
+        let join = move || threads.into_iter().for_each(|thread| drop(thread.join()));
+        tokio::task::spawn_blocking(join).await.ok();
+        drop(chain);
+    }
+}
+
+fn engine(
+    recovered: &mut Recovered,
+    config: &Config,
+    signing: &Signing,
+) -> Result<Engine, StartError> {
+    let params = recovered.founding.params();
+    let rules = Rules {
+        block_hard: params.block_hard,
+        drift_ms: params.drift_ms,
+        past_ms: params.past_ms,
+        anchor_interval_ms: params.anchor_interval_ms,
+    };
+    let set = &config.consensus;
+    let timing = Timing {
+        delta_ms: set.delta_ms,
+        delta_max_ms: set.delta_max_ms,
+        heartbeat_ms: set.heartbeat_ms,
+        alive_ms: set.heartbeat_ms.saturating_mul(2),
+        quiet_ms: set.quiet_ms,
+        min_block_interval_ms: set.min_block_interval_ms,
+        window: WINDOW,
+    };
+    let founding = &recovered.founding;
+    let anchor = consensus::Tip {
+        block: founding.tip().block_ref(),
+        time_ms: founding.tip().time_ms,
+        flags: ledger::header::Flags::NONE,
+    };
+    let header = recovered.head.header.as_ref();
+    let setup = Setup {
+        config: consensus::Config::new(rules, timing)?,
+        epoch: EpochSpec {
+            chain: founding.chain(),
+            epoch: ledger::id::Epoch(0),
+            set: founding.set().clone(),
+            anchor,
+            restart: ledger::hash::Hash::ZERO,
+        },
+        identity: Voter {
+            signer: Some(Box::new(signing.vote.clone())),
+            instance: u64::from_le_bytes(crate::storage::files::random()?),
+        },
+        journal: recovered.journal_state,
+        records: std::mem::take(&mut recovered.records),
+        archived: Archived {
+            tip: header.map_or(anchor, consensus::Tip::from),
+            finalization: recovered.finalization.take(),
+        },
+    };
+    Ok(Engine::recover(setup, &Ed25519)?)
+}

@@ -1,0 +1,189 @@
+//! Moves the index to the newest provable checkpoint, then shows that checkpoint.
+//!
+//! The only writer of the index. A final block is applied when a quorum cosigned it or a later one; so whoever looks
+//! through [`Chain::with_provable`] sees the state of that very checkpoint. Without a quorum, blocks wait above the
+//! index up to a limit; then the oldest is applied all the same, and receipts wait for the next quorum. While the node
+//! catches up nothing waits. The newest note is kept in a file for a node that restarts without its peers.
+
+use crate::chain::{Chain, Provable};
+use crate::exit;
+use crate::states::Post;
+use crate::storage::index::BlockWrites;
+use crate::storage::{Fatal, files};
+use ledger::hash::Hash;
+use ledger::id::{Height, LeafIndex, TimeMs, TreeSize};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Inputs that may wait.
+pub const INPUTS: usize = 256;
+/// The note is written once nothing newer came for this long.
+const REST: Duration = Duration::from_secs(1);
+
+/// Whether blocks become final here as they do elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// With the others.
+    Live,
+    /// Behind them: no quorum will be seen for these blocks.
+    CatchingUp,
+}
+
+/// What moves the publisher.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Blocks up to this one are final and archived.
+    Final(Height, Pace),
+    /// A quorum cosigned this checkpoint, or there is a better note of it.
+    Provable(Noted),
+}
+
+/// A cosigned checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// Height of its block.
+    pub height: Height,
+    /// Time of its block.
+    pub time_ms: TimeMs,
+    /// Leaves of the log.
+    pub size: TreeSize,
+    /// Root of the log.
+    pub root: Hash,
+    /// The note.
+    pub note: String,
+}
+
+/// The publisher; lives on a thread of its own.
+#[derive(Debug)]
+pub struct Publisher {
+    /// The chain whose index it moves.
+    pub chain: Chain,
+    /// What comes in.
+    pub inputs: mpsc::Receiver<Input>,
+    /// Most final blocks above the index.
+    pub max_unproved: usize,
+    /// Where the newest note is kept.
+    pub note_file: PathBuf,
+}
+
+impl Publisher {
+    /// Works until nobody is left to tell it anything; then the index is closed cleanly. Blocks its thread.
+    pub fn run(mut self, runtime: &tokio::runtime::Handle) {
+        let mut unwritten: Option<String> = None;
+        loop {
+            let next = runtime.block_on(async {
+                if unwritten.is_none() {
+                    return Ok(self.inputs.recv().await);
+                }
+                tokio::time::timeout(REST, self.inputs.recv()).await
+            });
+            let done = match next {
+                Ok(Some(input)) => self.take(input).map(|note| {
+                    if note.is_some() {
+                        unwritten = note;
+                    }
+                }),
+                Ok(None) => break,
+                Err(_rested) => self.write(unwritten.take()),
+            };
+            if let Err(fatal) = done {
+                exit::abort(&fatal);
+            }
+        }
+        let closed = self.write(unwritten);
+        if let Err(fatal) = closed.and_then(|()| self.chain.states().index().close()) {
+            exit::abort(&fatal);
+        }
+    }
+
+    fn write(&self, note: Option<String>) -> Result<(), Fatal> {
+        if let Some(note) = note {
+            files::write_atomic(&self.note_file, note.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Gives the note that is to be kept.
+    fn take(&self, input: Input) -> Result<Option<String>, Fatal> {
+        let states = self.chain.states();
+        match input {
+            Input::Final(height, Pace::CatchingUp) => {
+                self.apply_up_to(height)?;
+                Ok(None)
+            }
+            Input::Final(..) => {
+                let over = states.finals().saturating_sub(self.max_unproved);
+                if over > 0 {
+                    let all = states.finals_up_to(Height(u64::MAX));
+                    if let Some(last) = all.get(over.saturating_sub(1)) {
+                        tracing::warn!(
+                            height = %last.tip().height,
+                            "no quorum cosigns: the index goes on, receipts wait"
+                        );
+                        self.apply_up_to(last.tip().height)?;
+                    }
+                }
+                Ok(None)
+            }
+            Input::Provable(noted) => self.publish(noted),
+        }
+    }
+
+    fn publish(&self, noted: Noted) -> Result<Option<String>, Fatal> {
+        let shown = self.chain.provable();
+        if shown
+            .as_ref()
+            .is_some_and(|shown| shown.height > noted.height)
+        {
+            return Ok(None);
+        }
+        let states = self.chain.states();
+        let above = states.finals_up_to(noted.height);
+        let base = states.base();
+        let tip = match above.last().map(Post::tip) {
+            Some(tip) if tip.height == noted.height => tip.clone(),
+            None if base.height == noted.height => base,
+            // The index had to go on without it.
+            Some(_) | None => return Ok(None),
+        };
+        let note = noted.note.clone();
+        let provable = Provable {
+            height: noted.height,
+            time_ms: noted.time_ms,
+            tip,
+            size: noted.size,
+            root: noted.root,
+            note: noted.note,
+        };
+        self.chain
+            .publish_provable(provable, || self.apply_up_to(noted.height))?;
+        if shown.is_none_or(|shown| shown.height < noted.height) {
+            self.chain.counters().provable_checkpoints.increment();
+        }
+        Ok(Some(note))
+    }
+
+    fn apply_up_to(&self, height: Height) -> Result<(), Fatal> {
+        let states = self.chain.states();
+        for post in states.finals_up_to(height) {
+            apply(states.index(), &post)?;
+            states.settle(post.tip().height);
+        }
+        Ok(())
+    }
+}
+
+/// Applies one block to the index.
+///
+/// # Errors
+/// [`Fatal`]: end the process.
+pub fn apply(index: &crate::storage::index::Index, post: &Post) -> Result<(), Fatal> {
+    let leaves = u64::try_from(post.leaves().len()).unwrap_or(u64::MAX);
+    index.apply(&BlockWrites {
+        height: post.tip().height,
+        time_ms: post.tip().time_ms,
+        first_leaf: LeafIndex(post.tip().log_size().0.saturating_sub(leaves)),
+        effects: post.effects(),
+    })
+}

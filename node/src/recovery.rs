@@ -1,0 +1,562 @@
+//! From what the disk holds to a node that can go on.
+//!
+//! The archive is the truth. Log hashes and index follow from it: what is missing is made again by the code that makes
+//! it in normal life, and every root is compared with the archive's headers on the way. The journal and the cosigner's
+//! guard cannot be made again: without its journal the node votes no more, without its guard it cosigns no more, and
+//! it says so.
+
+use crate::chain::{Head, Provable};
+use crate::config::Config;
+use crate::cosigner::{Decided, KeptNote, Signers};
+use crate::driver::serve;
+use crate::identity::Identity;
+use crate::publisher;
+use crate::states::{Post, States};
+use crate::storage::guard::{self, CosignerGuard};
+use crate::storage::index::{self, Index, Start};
+use crate::storage::journal::{self, Journal};
+use crate::storage::log_hashes::{self, LogHashes};
+use crate::storage::{DataDir, DataDirError, Fatal, archive, files};
+use consensus::{JournalState, Record};
+use ledger::block::{Block, Body, CheckedBody, ReceiveError};
+use ledger::certificate::Certificate;
+use ledger::codec::DecodeError;
+use ledger::execute::{self, BlockError};
+use ledger::genesis::GenesisError;
+use ledger::hash::Hash;
+use ledger::header::Header;
+use ledger::id::{Epoch, Height, TreeSize};
+use ledger::journal::Origin;
+use ledger::log::Frontier;
+use ledger::tip::{Founding, Tip};
+use ledger::trie::Trie;
+use ledger::view::StateView;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The newest note, in the data directory.
+const NOTE: &str = "checkpoint";
+/// How often a long rebuild says how far it is.
+const SAY_EVERY: Duration = Duration::from_secs(2);
+/// Frames that are looked through for the newest finalization.
+const MAX_UNCERTIFIED: usize = 4_096;
+
+/// Everything that a node starts from.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The genesis.
+    pub founding: Founding,
+    /// The locked data directory.
+    pub data: Arc<DataDir>,
+    /// Blocks.
+    pub archive: archive::Archive,
+    /// Hashes of the log, up to the archive's end.
+    pub log: LogHashes,
+    /// The index and what is above it.
+    pub states: Arc<States>,
+    /// The newest final block.
+    pub head: Head,
+    /// The checkpoint of the kept note, if the index stands there.
+    pub provable: Option<(Provable, KeptNote)>,
+    /// Where the note is kept.
+    pub note_file: PathBuf,
+    /// Names and keys of all cosigners.
+    pub signers: Signers,
+    /// The cosigner's guard; without it nothing is cosigned.
+    pub guard: Option<CosignerGuard>,
+    /// The journal.
+    pub journal: Journal,
+    /// What was found of it.
+    pub journal_state: JournalState,
+    /// Its records.
+    pub records: Vec<Record>,
+    /// The newest finalization in the archive.
+    pub finalization: Option<Certificate>,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The genesis breaks a rule.
+    #[error("the genesis cannot found a network")]
+    Genesis(#[from] GenesisError),
+    /// The archive cannot be opened.
+    #[error("the block archive cannot be used")]
+    Archive(#[from] archive::OpenError),
+    /// A block cannot be read.
+    #[error("a block cannot be read")]
+    Block(#[from] archive::ReadError),
+    /// A block of the archive is not what it should be.
+    #[error("block {height} of the archive does not follow from the blocks before it")]
+    Replay {
+        /// Its height.
+        height: Height,
+        /// What is wrong.
+        #[source]
+        source: ReplayError,
+    },
+    /// The log's hashes cannot be read.
+    #[error("the log's hashes cannot be read")]
+    Log(#[from] log_hashes::ReadError),
+    /// The index cannot be read.
+    #[error("the index cannot be read")]
+    Index(#[from] index::ReadError),
+    /// The journal cannot be opened.
+    #[error("the consensus journal cannot be used")]
+    Journal(#[from] journal::OpenError),
+    /// A record of the journal is none of this program's.
+    #[error("a record of the consensus journal is malformed")]
+    Record(#[source] DecodeError),
+    /// The vote key names no journal.
+    #[error("the vote key names no journal")]
+    NoJournalId,
+    /// The guard cannot be opened.
+    #[error("the cosigner's guard cannot be used")]
+    Guard(#[from] guard::OpenError),
+    /// A write failed.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+    /// The file system says no.
+    #[error(transparent)]
+    File(#[from] files::FileError),
+}
+
+/// What is wrong with an archived block.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// Its bytes are no block.
+    #[error("its bytes are no block")]
+    Decode(#[from] DecodeError),
+    /// Its body is not its header's, or an item is bad.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+    /// It breaks a rule, or the state cannot be read.
+    #[error(transparent)]
+    Execute(#[from] BlockError),
+    /// The log that its leaves give has another root than its header says.
+    #[error("the log has root {found}, its header says {expected}")]
+    LogRoot {
+        /// Root over the leaves.
+        found: Hash,
+        /// Root in the header.
+        expected: Hash,
+    },
+    /// Its leaves do not decode.
+    #[error("its items are malformed")]
+    Items(#[from] ledger::body::BodyError),
+}
+
+/// Brings the disk's parts to the archive's end.
+///
+/// # Errors
+/// [`RecoveryError`].
+pub fn recover(config: &Config, identity: &Identity) -> Result<Recovered, RecoveryError> {
+    let founding = Founding::new(identity.founding.genesis().clone())?;
+    let chain = founding.chain();
+    let root = config.data();
+    let data = DataDir::open(&root, chain, config.storage.min_free_bytes)?;
+    let archive = archive::Archive::open(&data.archive(), chain)?;
+    if archive.cut_bytes() > 0 {
+        tracing::warn!(
+            bytes = archive.cut_bytes(),
+            "the archive's torn end was cut off"
+        );
+    }
+    let reader = archive.reader();
+    let log = recover_log(&data.log(), &reader)?;
+    let signers = Signers::new(founding.genesis(), founding.set());
+    let note_file = root.join(NOTE);
+    let kept = files::read_if_exists(&note_file)?
+        .and_then(|bytes| signers.read_note(&String::from_utf8_lossy(&bytes)));
+    let noted = match &kept {
+        Some(note) => find_size(&reader, note.checkpoint.size)?
+            .filter(|header| header.log_root == note.checkpoint.root),
+        None => None,
+    };
+    let rebuild = Rebuild {
+        founding: &founding,
+        archive: &reader,
+        log: &log,
+        dir: data.index(),
+        cache: config.storage.index_cache_bytes,
+        stand: noted.as_ref().map(|header| header.height),
+        max_unproved: config.receipts.max_unproved_blocks,
+    };
+    let states = rebuild.states()?;
+    let tip = states.final_tip();
+    let header = read_header(&reader, tip.height)?;
+    let base = states.base();
+    let provable = kept
+        .zip(noted)
+        .filter(|(_, header)| header.height == base.height);
+    let provable = provable.map(|(note, header)| (provable_of(&base, &header, &note), note));
+    let (journal, journal_state, records) = open_journal(&data, identity)?;
+    let guard = open_guard(&data.guard(), identity)?;
+    let finalization = newest_finalization(&reader, tip.height)?;
+    Ok(Recovered {
+        head: Head { tip, header },
+        founding,
+        data: Arc::new(data),
+        archive,
+        log,
+        states: Arc::new(states),
+        provable,
+        note_file,
+        signers,
+        guard,
+        journal,
+        journal_state,
+        records,
+        finalization,
+    })
+}
+
+fn provable_of(tip: &Tip, header: &Header, note: &KeptNote) -> Provable {
+    Provable {
+        height: tip.height,
+        time_ms: tip.time_ms,
+        tip: tip.clone(),
+        size: header.log_size,
+        root: header.log_root,
+        note: note.text.clone(),
+    }
+}
+
+impl Recovered {
+    /// The checkpoint of the newest final block.
+    pub fn decided(&self) -> Option<Decided> {
+        let header = self.head.header.as_ref()?;
+        Some(decided_of(header))
+    }
+}
+
+/// The checkpoint after a block, as this node computed it.
+pub fn decided_of(header: &Header) -> Decided {
+    Decided {
+        height: header.height,
+        time_ms: header.time_ms,
+        size: header.log_size,
+        root: header.log_root,
+    }
+}
+
+/// The header of an archived block; `None` for height 0 and above the archive.
+fn read_header(archive: &archive::Reader, height: Height) -> Result<Option<Header>, RecoveryError> {
+    let Some(payload) = archive.read(height)? else {
+        return Ok(None);
+    };
+    let decoded = serve::decode(payload);
+    let (block, _) = decoded.map_err(|error| RecoveryError::Replay {
+        height,
+        source: error.into(),
+    })?;
+    Ok(Some(block.header))
+}
+
+/// The last block after which the log has at most this size, by bisection; `None` before block 1.
+fn last_within(archive: &archive::Reader, size: TreeSize) -> Result<Option<Header>, RecoveryError> {
+    let (mut low, mut high) = (0_u64, archive.last().map_or(0, |last| last.0));
+    let mut found = None;
+    while low < high {
+        let middle = high.saturating_sub(high.saturating_sub(low) / 2);
+        match read_header(archive, Height(middle))? {
+            Some(header) if header.log_size <= size => {
+                low = middle;
+                found = Some(header);
+            }
+            Some(_) | None => high = middle.saturating_sub(1),
+        }
+    }
+    Ok(found)
+}
+
+/// The block after which the log has exactly this size.
+fn find_size(archive: &archive::Reader, size: TreeSize) -> Result<Option<Header>, RecoveryError> {
+    Ok(last_within(archive, size)?.filter(|header| header.log_size == size))
+}
+
+fn newest_finalization(
+    archive: &archive::Reader,
+    tip: Height,
+) -> Result<Option<Certificate>, RecoveryError> {
+    for height in (1..=tip.0).rev().take(MAX_UNCERTIFIED).map(Height) {
+        if let Some(payload) = archive.read(height)?
+            && payload.finalization.is_some()
+        {
+            return Ok(payload.finalization);
+        }
+    }
+    Ok(None)
+}
+
+/// Brings the log's hashes to the archive's end.
+fn recover_log(dir: &Path, archive: &archive::Reader) -> Result<LogHashes, RecoveryError> {
+    let mut log = LogHashes::open(dir)?;
+    match extend_log(&mut log, archive) {
+        Err(RecoveryError::Replay {
+            source: ReplayError::LogRoot { .. },
+            height,
+        }) => {
+            tracing::warn!(%height, "the log's hashes are damaged: they are made again");
+            log.truncate(TreeSize(0))?;
+            extend_log(&mut log, archive)?;
+        }
+        done => done?,
+    }
+    Ok(log)
+}
+
+fn extend_log(log: &mut LogHashes, archive: &archive::Reader) -> Result<(), RecoveryError> {
+    let from = last_within(archive, log.size())?;
+    let mut height = from.as_ref().map_or(Height(0), |header| header.height);
+    log.truncate(from.as_ref().map_or(TreeSize(0), |header| header.log_size))?;
+    let mut last = from;
+    let mut progress = Progress::new("log hashes", archive);
+    for frame in archive.iter(height.saturating_add(1)) {
+        let (at, payload) = frame?;
+        let fault = |source| RecoveryError::Replay { height: at, source };
+        let block = Block::decode(&payload.block).map_err(|error| fault(error.into()))?;
+        let leaves = block.leaves().map_err(|error| fault(error.into()))?;
+        let hashes: Vec<Hash> = leaves
+            .iter()
+            .map(|leaf| ledger::log::leaf_hash(leaf))
+            .collect();
+        log.push(&hashes)?;
+        last = Some(block.header);
+        height = at;
+        progress.say(at);
+    }
+    let Some(header) = last else {
+        return Ok(());
+    };
+    let found = ledger::log::root(&log.reader(), header.log_size)?;
+    let expected = header.log_root;
+    if found == expected {
+        return Ok(());
+    }
+    let source = ReplayError::LogRoot { found, expected };
+    Err(RecoveryError::Replay { height, source })
+}
+
+/// Says now and then how far a long work is.
+struct Progress {
+    what: &'static str,
+    last: Option<Height>,
+    said: Instant,
+}
+
+impl Progress {
+    fn new(what: &'static str, archive: &archive::Reader) -> Self {
+        Self {
+            what,
+            last: archive.last(),
+            said: Instant::now(),
+        }
+    }
+
+    fn say(&mut self, height: Height) {
+        if self.said.elapsed() >= SAY_EVERY {
+            self.said = Instant::now();
+            let of = self.last.unwrap_or_default();
+            tracing::info!(block = %height, %of, "{} are made again", self.what);
+        }
+    }
+}
+
+/// Brings the index and what is above it to the archive's end.
+struct Rebuild<'a> {
+    founding: &'a Founding,
+    archive: &'a archive::Reader,
+    log: &'a LogHashes,
+    dir: PathBuf,
+    cache: u64,
+    /// Where the index should stand: the kept checkpoint; the archive's end if there is none.
+    stand: Option<Height>,
+    max_unproved: usize,
+}
+
+impl Rebuild<'_> {
+    fn states(&self) -> Result<States, RecoveryError> {
+        let opened = Index::open(&self.dir, self.founding.chain(), self.cache)?;
+        let kept = match opened.start {
+            Start::Kept => self.base(&opened.index)?,
+            Start::Empty => None,
+        };
+        let (index, base) = match kept {
+            Some(base) => (opened.index, base),
+            None => {
+                let index = if opened.start == Start::Kept {
+                    tracing::warn!("the index does not fit the archive: it is made again");
+                    drop(opened.index);
+                    // Its marker is gone since it was opened: it is thrown away.
+                    Index::open(&self.dir, self.founding.chain(), self.cache)?.index
+                } else {
+                    opened.index
+                };
+                (index.clone(), self.begin(&index)?)
+            }
+        };
+        let states = States::new(index, base);
+        self.replay(&states)?;
+        Ok(states)
+    }
+
+    /// An empty index with the genesis in it.
+    fn begin(&self, index: &Index) -> Result<Tip, RecoveryError> {
+        let tip = self.founding.tip();
+        let effects = self.founding.effects();
+        index.apply(&index::BlockWrites {
+            height: tip.height,
+            time_ms: tip.time_ms,
+            first_leaf: ledger::id::LeafIndex(0),
+            effects: &effects,
+        })?;
+        Ok(tip)
+    }
+
+    /// Where a kept index stands; `None` if it is not a state of this archive's chain.
+    fn base(&self, index: &Index) -> Result<Option<Tip>, RecoveryError> {
+        let view = index.view()?;
+        let Some(height) = view.applied()? else {
+            return Ok(None);
+        };
+        let mut entries = std::collections::BTreeMap::new();
+        view.for_each_trie_entry(|key, value| {
+            entries.insert(key, value);
+        })?;
+        let mut trie = Trie::new();
+        trie.extend(&entries);
+        let genesis = self.founding.tip();
+        if height == Height(0) {
+            return Ok((trie.root() == genesis.trie.root()).then_some(genesis));
+        }
+        let Some(header) = read_header(self.archive, height)? else {
+            return Ok(None);
+        };
+        let log = Frontier::read(&self.log.reader(), header.log_size)?;
+        let fits = trie.root() == header.status_root && log.root() == header.log_root;
+        // What a later epoch is made of is not in the header: executing the blocks again gives it.
+        let first_epoch = header.epoch == Epoch(0) && !header.flags.is_seal();
+        Ok((fits && first_epoch).then(|| Tip {
+            height,
+            hash: header.hash(),
+            time_ms: header.time_ms,
+            epoch: genesis.epoch,
+            log,
+            trie,
+        }))
+    }
+
+    /// Executes the archive's blocks above the index.
+    fn replay(&self, states: &States) -> Result<(), RecoveryError> {
+        let stand = self.stand.unwrap_or(Height(u64::MAX));
+        let from = states.base().height.saturating_add(1);
+        let mut progress = Progress::new("index entries", self.archive);
+        for frame in self.archive.iter(from) {
+            let (height, payload) = frame?;
+            let post = self
+                .execute(states, &payload.block)
+                .map_err(|source| RecoveryError::Replay { height, source })?;
+            states.finalize(std::slice::from_ref(&post));
+            while let Some(oldest) = states.oldest_final()
+                && (oldest.tip().height <= stand || states.finals() > self.max_unproved)
+            {
+                publisher::apply(states.index(), &oldest)?;
+                states.settle(oldest.tip().height);
+            }
+            progress.say(height);
+        }
+        Ok(())
+    }
+
+    fn execute(&self, states: &States, bytes: &[u8]) -> Result<Post, ReplayError> {
+        let Block { header, body } = Block::decode(bytes)?;
+        let branch = states.final_branch();
+        let body = self.open_body(branch.tip(), &header, &body)?;
+        let checked = branch.with(states, |state: &dyn StateView, tip| {
+            execute::check_block(self.founding, state, tip, &header, &body)
+        });
+        match checked {
+            Ok(executed) => Ok(Post::new(executed?)),
+            Err(closed) => Err(BlockError::Unavailable(ledger::view::StateUnavailable(
+                closed.to_string(),
+            ))
+            .into()),
+        }
+    }
+
+    fn open_body(
+        &self,
+        parent: &Tip,
+        header: &Header,
+        body: &Body,
+    ) -> Result<CheckedBody, ReceiveError> {
+        let rng = crate::admission::system_rng();
+        CheckedBody::receive(self.founding, &parent.epoch, header, body, |_| None, rng)
+    }
+}
+
+fn open_journal(
+    data: &DataDir,
+    identity: &Identity,
+) -> Result<(Journal, JournalState, Vec<Record>), RecoveryError> {
+    let dir = data.journal();
+    let id = identity.keys.vote.journal();
+    let id = id.ok_or(RecoveryError::NoJournalId)?;
+    let opened = match Journal::open(&dir, id) {
+        Ok(opened) => opened,
+        Err(
+            error @ (journal::OpenError::Missing(_)
+            | journal::OpenError::OtherJournal { .. }
+            | journal::OpenError::Corrupt { .. }),
+        ) => {
+            tracing::error!(
+                error = %crate::exit::Chain(&error),
+                "this node votes no more: its journal is lost. It follows the others and serves what is final"
+            );
+            if dir.exists() {
+                let aside = files::set_aside(&dir)?;
+                tracing::error!(path = %aside.display(), "the damaged journal was set aside");
+            }
+            Journal::create(&dir, id, Origin::Replacement)?;
+            Journal::open(&dir, id)?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if opened.cut_bytes > 0 {
+        tracing::warn!(
+            bytes = opened.cut_bytes,
+            "the journal's torn end was cut off"
+        );
+    }
+    let records = opened.records.iter().map(|bytes| Record::decode(bytes));
+    let records = records.collect::<Result<Vec<_>, _>>();
+    let records = records.map_err(RecoveryError::Record)?;
+    let state = match opened.origin {
+        Origin::Replacement => JournalState::Lost,
+        Origin::Fresh if records.is_empty() => JournalState::Fresh,
+        Origin::Fresh => JournalState::Intact,
+    };
+    Ok((opened.journal, state, records))
+}
+
+fn open_guard(path: &Path, identity: &Identity) -> Result<Option<CosignerGuard>, RecoveryError> {
+    match CosignerGuard::open(path, identity.keys.cosigner.key()) {
+        Ok(guard) => Ok(Some(guard)),
+        Err(error @ (guard::OpenError::Missing(_) | guard::OpenError::Unusable { .. })) => {
+            tracing::error!(
+                error = %crate::exit::Chain(&error),
+                "this node cosigns no more: its guard is lost"
+            );
+            Ok(None)
+        }
+        Err(error @ guard::OpenError::File(_)) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
