@@ -553,6 +553,3 @@ impl Effects {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

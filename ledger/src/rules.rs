@@ -515,6 +515,3 @@ impl Acting {
         Ok(Change::Key(*key, state))
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -383,6 +383,3 @@ impl BorshDeserialize for TrieProof {
         Ok(Self { terminal, siblings })
     }
 }
-
-#[cfg(test)]
-mod tests;

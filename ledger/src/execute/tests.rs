@@ -1,1 +1,0 @@
-//! Blocks built, checked and broken in every field.
