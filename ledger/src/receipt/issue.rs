@@ -53,7 +53,7 @@ pub fn inclusion_path(leaves: &[Hash], index: u64) -> Option<Path> {
 }
 
 /// Leaf hashes as a source of tiles.
-struct AllLeaves<'a>(&'a [Hash]);
+pub(super) struct AllLeaves<'a>(pub(super) &'a [Hash]);
 
 impl TileReader for AllLeaves<'_> {
     type Error = Infallible;

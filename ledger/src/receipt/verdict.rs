@@ -387,6 +387,7 @@ pub struct Verdict {
     pub(super) freshness: Option<Freshness>,
     pub(super) facts: Option<Facts>,
     pub(super) steps: Vec<Passed>,
+    pub(super) bytes_checked: bool,
 }
 
 impl Verdict {
@@ -428,6 +429,11 @@ impl Verdict {
     /// What was proved; none if the proof is invalid or not vouched for.
     pub const fn facts(&self) -> Option<&Facts> {
         self.facts.as_ref()
+    }
+
+    /// Whether the bytes at hand are the registered ones, whatever became of the document since.
+    pub const fn are_bytes_checked(&self) -> bool {
+        self.bytes_checked
     }
 
     /// The steps that were passed, in order.

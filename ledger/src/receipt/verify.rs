@@ -67,6 +67,7 @@ fn run(
             freshness: None,
             facts: None,
             steps,
+            bytes_checked: false,
         },
     }
 }
@@ -281,6 +282,7 @@ fn conclude(
         freshness: age.map(|(freshness, _)| freshness),
         facts: age.map(|_vouched| facts),
         steps: Vec::new(),
+        bytes_checked: compared == Compared::Checked,
     }
 }
 
