@@ -170,7 +170,8 @@ impl Config {
             path: path.clone(),
             source,
         })?;
-        let folder = genesis::files::folder_of(&path).to_path_buf();
+        // Without a folder, names stay as they are: no `./` in messages.
+        let folder = path.parent().unwrap_or_else(|| Path::new("")).to_path_buf();
         let beside = |name: Option<PathBuf>| name.map(|name| folder.join(name));
         Ok(Self {
             authority,

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 /// Submissions under way at once.
 const PIPELINE: usize = 4;
 /// How long a node is asked to wait at a time.
-const TURN_MS: u64 = 5_000;
+const TURN: Duration = Duration::from_secs(5);
 /// Pause before a silent or busy node is asked again.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Without progress for this long, people are told what is waited for.
@@ -219,8 +219,15 @@ async fn deliver(
 ) -> Result<Fate, DeliveryError> {
     let end = Instant::now() + patience;
     let mut silent_since = None;
-    while Instant::now() < end {
-        match api.submit(&[bytes], wait, TURN_MS).await {
+    loop {
+        let asked = Instant::now();
+        let left = end.saturating_duration_since(asked);
+        if left.is_zero() {
+            return Err(DeliveryError::NoProgress(patience.as_secs()));
+        }
+        let turn = left.min(TURN).as_millis();
+        let turn = u64::try_from(turn).unwrap_or(u64::MAX);
+        match api.submit(&[bytes], wait, turn).await {
             Ok(results) => {
                 silent_since = None;
                 let Some(result) = results.into_iter().next() else {
@@ -237,7 +244,7 @@ async fn deliver(
             }
             Err(ApiError::Busy { .. }) => silent_since = None,
             Err(error @ ApiError::Unavailable(_)) => {
-                let since = *silent_since.get_or_insert_with(Instant::now);
+                let since = *silent_since.get_or_insert(asked);
                 if since.elapsed() >= api.timeout() {
                     return Err(error.into());
                 }
@@ -247,7 +254,6 @@ async fn deliver(
         }
         sleep(PAUSE).await;
     }
-    Err(DeliveryError::NoProgress(patience.as_secs()))
 }
 
 fn unexplained() -> ErrorDetail {

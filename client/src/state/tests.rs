@@ -123,16 +123,21 @@ fn a_file_cut_off_anywhere_loses_only_what_was_never_acted_upon() {
         ends.push(length());
     }
     let bytes = fs::read(&path).unwrap();
+    let torn = dir.path().join("torn");
+    drop(open(&torn));
     for cut in 0..=bytes.len() {
-        let torn = dir.path().join(format!("torn-{cut}"));
-        drop(open(&torn));
         fs::write(torn.join("registrations"), &bytes[..cut]).unwrap();
-        let mut state = open(&torn);
         let frames = ends.iter().filter(|end| **end <= cut as u64).count();
         let expected = [(0, 0), (0, 0), (2, 1), (2, 0), (3, 1)][frames];
-        let registrations = state.registrations();
-        let found = (registrations.len(), registrations.pending().count());
+        let known = look(&torn, OWNER).unwrap().unwrap();
+        let found = (known.len(), known.pending().count());
         assert_eq!(found, expected, "cut at {cut}");
+        // Going on costs several syncs: at the ends of frames, beside them, and now and then.
+        if cut % 50 != 0 && !ends.iter().any(|end| end.abs_diff(cut as u64) <= 1) {
+            continue;
+        }
+        let mut state = open(&torn);
+        assert_eq!(state.registrations().len(), expected.0);
         begin(&mut state, &[9], 0);
         drop(state);
         assert_eq!(open(&torn).registrations().len(), expected.0 + 1);

@@ -71,21 +71,14 @@ impl From<io::Error> for Failure {
 }
 
 impl Failure {
-    /// Prints `error:` with the chain of causes, then `hint:` if there is one. A closed pipe is fine.
+    /// Prints `error:` with the chain of causes, then `hint:` if there is one.
     pub(crate) fn report(&self, err: &mut dyn Write) {
-        if self.is_closed_pipe() {
-            return;
-        }
         let mut text = format!("error: {}", chain(self));
         if let Some(hint) = self.hint() {
             text.push_str(&format!("\nhint: {hint}"));
         }
         // Without standard error there is nobody to tell.
         writeln!(err, "{text}").ok();
-    }
-
-    fn is_closed_pipe(&self) -> bool {
-        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     fn hint(&self) -> Option<String> {
@@ -120,7 +113,6 @@ impl Failure {
     /// The exit code of the table.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Output(_) if self.is_closed_pipe() => Exit::Done,
             Self::Config(_) | Self::Trust(_) | Self::Nothing(_) | Self::Usage(_) => Exit::Usage,
             Self::Desk(error) => desk(error),
             Self::Key(error) => key(error),

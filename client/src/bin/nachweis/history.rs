@@ -1,7 +1,7 @@
 //! `nachweis history`.
 
 use crate::failure::Failure;
-use crate::screen::Screen;
+use crate::screen::{Plain, Screen};
 use crate::session::{Global, Session};
 use client::api::types::HistoryEntry;
 use client::desk;
@@ -49,7 +49,7 @@ pub(crate) async fn run(
     }
     out.flush()?;
     let node = api.node();
-    Screen::new().line(&format!(
+    Screen::new(Plain::Nothing).line(&format!(
         "as {node} says; the status is proved by: nachweis verify"
     ));
     Ok(Exit::Done)

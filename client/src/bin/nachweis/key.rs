@@ -2,7 +2,7 @@
 
 use crate::act;
 use crate::failure::Failure;
-use crate::screen::Screen;
+use crate::screen::{Plain, Screen};
 use crate::session::{Global, Session};
 use clap::{Subcommand, ValueEnum};
 use client::api::ApiError;
@@ -127,7 +127,7 @@ fn new(global: &Global, args: &NewArgs, out: &mut dyn Write) -> Result<Exit, Fai
     key.create(&args.file)?;
     let file = args.file.display();
     writeln!(out, "{}  {file}", key.key())?;
-    Screen::new().line(&format!("enrol it with: nachweis key enrol {file}"));
+    Screen::new(Plain::Nothing).line(&format!("enrol it with: nachweis key enrol {file}"));
     Ok(Exit::Done)
 }
 
@@ -248,5 +248,12 @@ async fn retire(global: &Global, args: &RetireArgs, out: &mut dyn Write) -> Resu
 async fn submit(session: &Session, admin: Signatory, record: Record) -> Result<(), Failure> {
     let api = desk::api(&session.config)?;
     let wait = Duration::from_secs(600);
-    act::act(session, &api, (&admin, vec![record]), wait, &Screen::new()).await
+    act::act(
+        session,
+        &api,
+        (&admin, vec![record]),
+        wait,
+        &Screen::new(Plain::Nothing),
+    )
+    .await
 }

@@ -30,7 +30,7 @@ use std::process::ExitCode;
 /// A registered document gets a receipt beside it, FILE.tlog-proof: with it anyone can check offline that these
 /// bytes are the ones that were registered, by whom and when. The document itself never leaves this computer.
 #[derive(Debug, Parser)]
-#[command(name = "nachweis", version, propagate_version = true, after_help = EXITS)]
+#[command(name = "nachweis", version, propagate_version = true, after_help = EXITS, verbatim_doc_comment)]
 struct Cli {
     /// Configuration: node, trust, key and state [default: ~/.config/nachweis/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = io::BufWriter::new(Pipe(io::stdout().lock()));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -96,6 +96,25 @@ fn main() -> ExitCode {
         Err(failure) => {
             failure.report(&mut io::stderr().lock());
             failure.exit().into()
+        }
+    }
+}
+
+/// Standard output, which may be closed early: what nobody reads is not printed, and the answer stays the same.
+struct Pipe<W>(W);
+
+impl<W: Write> Write for Pipe<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.0.flush() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            flushed => flushed,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `nachweis register`.
 
 use crate::failure::Failure;
-use crate::screen::{self, Screen, Unit};
+use crate::screen::{self, Plain, Screen, Unit};
 use crate::session::{Global, Session};
 use client::delivery::Event;
 use client::desk::{self, Signatory};
@@ -39,7 +39,7 @@ pub(crate) struct Args {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Documents of one submission
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    #[arg(long, default_value_t = 1000, value_name = "RECORDS", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     batch: u16,
     /// Register files that changed since as documents of their own; their old receipts are kept beside them
     #[arg(long)]
@@ -75,7 +75,7 @@ pub(crate) async fn run(
     let session = Session::open(global)?;
     let signatory = Signatory::registrar(&session.config, &session.trust)?;
     let api = desk::api(&session.config)?;
-    let mut screen = Screen::new();
+    let mut screen = Screen::new(Plain::Lines);
     let found = documents::find(&args.paths, session.config.state().ok());
     if found.files.is_empty()
         && found
@@ -111,7 +111,8 @@ pub(crate) async fn run(
     };
     let count = run.new + kept;
     if count > 0 {
-        screen.begin("registering", count as u64, Unit::Documents);
+        let what = format!("registering {}", screen::documents(count));
+        screen.begin(&what, count as u64, Unit::Documents);
     }
     let watch = |event: &Event| screen.event(event);
     let sent = registrar
@@ -121,11 +122,9 @@ pub(crate) async fn run(
     refused(&sent, &mut run);
     set_old_receipts_aside(&mut run);
     if !run.targets.is_empty() {
-        screen.begin(
-            "checking receipts",
-            run.targets.len() as u64,
-            Unit::Documents,
-        );
+        let count = run.targets.len();
+        let what = format!("checking the receipts of {}", screen::documents(count));
+        screen.begin(&what, count as u64, Unit::Documents);
     }
     let watch = |event: &Event| screen.event(event);
     let bounds = (

@@ -2,7 +2,7 @@
 
 use crate::act;
 use crate::failure::Failure;
-use crate::screen::Screen;
+use crate::screen::{Plain, Screen};
 use crate::session::{Global, Session};
 use clap::ValueEnum;
 use client::desk::{self, Signatory};
@@ -83,7 +83,7 @@ pub(crate) async fn run(
             code,
         };
         let wait = Duration::from_secs(args.wait);
-        let screen = Screen::new();
+        let screen = Screen::new(Plain::Nothing);
         act::act(&session, &api, (&signatory, vec![record]), wait, &screen).await?;
     }
     act::refresh(&session, &api, &named).await?;

@@ -3,11 +3,22 @@
 use client::delivery::Event;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
 
 /// Standard error.
 #[derive(Debug)]
 pub(crate) struct Screen {
     bar: Option<ProgressBar>,
+    plain: Plain,
+}
+
+/// What is said about progress where there is no terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plain {
+    /// A line for each piece of work.
+    Lines,
+    /// Nothing.
+    Nothing,
 }
 
 /// What a bar counts.
@@ -21,32 +32,31 @@ pub(crate) enum Unit {
 
 impl Screen {
     /// A screen without a bar.
-    pub(crate) const fn new() -> Self {
-        Self { bar: None }
+    pub(crate) const fn new(plain: Plain) -> Self {
+        Self { bar: None, plain }
     }
 
-    /// Begins a piece of work of a known length. Says so once where there is no terminal.
+    /// Begins a piece of work of a known length.
     pub(crate) fn begin(&mut self, what: &str, length: u64, unit: Unit) {
         self.end();
         if !io::stderr().is_terminal() {
-            let amount = match unit {
-                Unit::Bytes => String::new(),
-                Unit::Documents => format!(" of {length} documents"),
-            };
-            self.line(&format!("{what}{amount} …"));
+            if self.plain == Plain::Lines {
+                self.line(what);
+            }
             return;
         }
         let template = match unit {
             Unit::Bytes => {
                 "{prefix} [{bar:30}] {bytes}/{total_bytes} {binary_bytes_per_sec} eta {eta}"
             }
-            Unit::Documents => "{prefix} [{bar:30}] {pos}/{len} documents {per_sec} eta {eta}",
+            Unit::Documents => "{prefix} [{bar:30}] {pos}/{len} {per_sec} eta {eta}",
         };
         let style = ProgressStyle::with_template(template)
             .unwrap_or_else(|_invalid| ProgressStyle::default_bar())
             .progress_chars("=> ");
         let bar = ProgressBar::new(length).with_style(style);
         bar.set_prefix(what.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(200));
         self.bar = Some(bar);
     }
 

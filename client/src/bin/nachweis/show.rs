@@ -56,18 +56,14 @@ pub(crate) async fn run(
             detail: Detail::Steps,
         };
         writeln!(out, "{}", named.document())?;
-        writeln!(
-            out,
-            "  {:<13}{}",
-            "status",
-            verdict::line("", &verdict, style)
-        )?;
+        let status = verdict::status(&verdict, style);
+        writeln!(out, "  {:<13}{status}", "status")?;
         verdict::details(&verdict, out)?;
         let source = match source {
             Source::AtHand => "receipt beside the file",
             Source::Fresh => "fresh receipt of the node, checked",
         };
-        writeln!(out, "  {:<13}{source}", "by")?;
+        writeln!(out, "  {:<13}{source}", "proved by")?;
     }
     Ok(match verdict.finding() {
         Finding::ProofInvalid(_) => Exit::No,

@@ -2,7 +2,7 @@
 
 use crate::act;
 use crate::failure::Failure;
-use crate::screen::Screen;
+use crate::screen::{Plain, Screen};
 use crate::session::{Global, Named, Session};
 use client::delivery::Event;
 use client::desk::{self, Signatory};
@@ -52,7 +52,7 @@ pub(crate) async fn run(
         Err(Failure::Identity(IdentityError::Unknown(_))) => None,
         named => Some(named?),
     };
-    let screen = Screen::new();
+    let screen = Screen::new(Plain::Nothing);
     let (_, verdict) = act::fetch(&session, &api, &old).await?;
     if let (Finding::Superseded { by }, Some(new)) = (verdict.finding(), &new)
         && *by == new.document()

@@ -91,12 +91,27 @@ pub(crate) fn print(
 
 /// `WORD  file  id  as of …  and what belongs to it`.
 pub(crate) fn line(file: &str, verdict: &Verdict, style: Style) -> String {
-    let finding = verdict.finding();
-    let word = paint(&finding.to_string(), exit_of(verdict));
-    let mut text = format!("{word}{}  {file}", gloss(style, german(finding)));
+    let mut text = format!("{}  {file}", word(verdict, style));
     if let Some(id) = verdict.document() {
         text.push_str(&format!("  {id}"));
     }
+    text + &rest(verdict)
+}
+
+/// `WORD  as of …  and what belongs to it`.
+pub(crate) fn status(verdict: &Verdict, style: Style) -> String {
+    word(verdict, style) + &rest(verdict)
+}
+
+fn word(verdict: &Verdict, style: Style) -> String {
+    let finding = verdict.finding();
+    let word = paint(&finding.to_string(), exit_of(verdict));
+    word + &gloss(style, german(finding))
+}
+
+fn rest(verdict: &Verdict) -> String {
+    let mut text = String::new();
+    let finding = verdict.finding();
     if let Some(as_of) = verdict.as_of() {
         text.push_str(&format!("  as of {}", Utc(as_of.moment_ms())));
     }

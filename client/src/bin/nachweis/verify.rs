@@ -1,7 +1,7 @@
 //! `nachweis verify`.
 
 use crate::failure::Failure;
-use crate::screen::{Screen, Unit};
+use crate::screen::{Plain, Screen, Unit};
 use crate::session::{Global, Session};
 use crate::verdict::{self, Detail, Style};
 use client::api::Api;
@@ -48,7 +48,7 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let session = Session::open(global)?;
     let found = documents::find(&args.paths, session.config.state().ok());
-    let mut screen = Screen::new();
+    let mut screen = Screen::new(Plain::Nothing);
     let total: u64 = found.files.iter().map(|file| file.size).sum();
     screen.begin("hashing", total, Unit::Bytes);
     let digests = documents::hash_all(&found.files, &|count| screen.advance(count));
