@@ -445,7 +445,31 @@ async fn read_bounded(
     Ok(Some(bytes))
 }
 
+/// Whether the node has no time or room now.
+const fn is_busy(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::INSUFFICIENT_STORAGE
+    )
+}
+
 fn failure(node: &str, status: StatusCode, bytes: &[u8]) -> Outcome {
+    // Results of submissions come with the status of the worst of them.
+    if let Ok(answer) = serde_json::from_slice::<SubmissionResults>(bytes) {
+        return match answer.results.as_slice() {
+            [
+                Submitted {
+                    error: Some(detail),
+                    ..
+                },
+            ] if is_busy(status) => Outcome::Next(ApiError::Busy {
+                detail: detail.clone(),
+            }),
+            _ => Outcome::Done(bytes.to_vec()),
+        };
+    }
     let told = serde_json::from_slice::<ErrorBody>(bytes).map(|body| body.error);
     let detail = told.unwrap_or_else(|_not_json| ErrorDetail {
         code: "unknown".into(),
@@ -454,9 +478,7 @@ fn failure(node: &str, status: StatusCode, bytes: &[u8]) -> Outcome {
     });
     match status {
         StatusCode::NOT_FOUND => Outcome::Stop(ApiError::NotFound { detail }),
-        StatusCode::TOO_MANY_REQUESTS
-        | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::INSUFFICIENT_STORAGE => Outcome::Next(ApiError::Busy { detail }),
+        _ if is_busy(status) => Outcome::Next(ApiError::Busy { detail }),
         _ if status.is_client_error() => Outcome::Stop(ApiError::Refused { detail }),
         _ => {
             let why = format!("answered {status}");

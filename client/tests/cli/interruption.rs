@@ -210,6 +210,15 @@ fn it_ends_by_itself_when_the_quorum_is_back() {
 }
 
 #[test]
+fn a_node_without_room_is_asked_again() {
+    let node = Node::start();
+    let desk = Desk::new(&node);
+    desk.documents("akte", 2);
+    node.behave(Behaviour::BusyFor(3));
+    all_good(&desk, &node, 2);
+}
+
+#[test]
 fn the_second_node_is_asked_when_the_first_is_down() {
     let node = Node::start();
     let desk = Desk::at(&["http://127.0.0.1:9", &node.url]);

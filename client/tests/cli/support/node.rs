@@ -25,6 +25,8 @@ pub(crate) enum Behaviour {
     NoQuorum,
     /// It takes so many more submissions, and then breaks every connection before answering.
     DiesAfter(usize),
+    /// It has no room for so many submissions, and then has.
+    BusyFor(usize),
     /// It says that submissions are provable and passes them on to nobody.
     Lies,
     /// What it sends as receipts is none.
@@ -148,6 +150,7 @@ impl Shared {
             Behaviour::Good
             | Behaviour::NoQuorum
             | Behaviour::DiesAfter(_)
+            | Behaviour::BusyFor(_)
             | Behaviour::Lies
             | Behaviour::BadReceipts => {}
         }
@@ -176,6 +179,10 @@ impl Shared {
             results.push(match behaviour {
                 Behaviour::NoQuorum => result(one, Standing::Timeout, None),
                 Behaviour::Lies => result(one, Standing::Provable, None),
+                Behaviour::BusyFor(left @ 1..) => {
+                    *self.behaviour.lock().unwrap() = Behaviour::BusyFor(left - 1);
+                    result(one, Standing::Refused, Some("pool-full"))
+                }
                 Behaviour::DiesAfter(0) => return None,
                 Behaviour::DiesAfter(left) => {
                     *self.behaviour.lock().unwrap() = Behaviour::DiesAfter(left - 1);
@@ -189,7 +196,12 @@ impl Shared {
                 _ => self.take(one),
             });
         }
-        Some(json(&SubmissionResults { results }))
+        let status = match behaviour {
+            Behaviour::BusyFor(1..) => 503,
+            _ if results.iter().any(|one| one.state == Standing::Refused) => 422,
+            _ => 200,
+        };
+        Some((status, json(&SubmissionResults { results }).1))
     }
 
     fn take(&self, bytes: &[u8]) -> Submitted {
