@@ -254,13 +254,19 @@ impl Registrar<'_> {
         let body = submission.body();
         let other_key = body.key != self.signatory.key.key();
         let over = body.not_after_ms < crate::when::now().map_err(DeskError::from)?;
+        let all = submission.records().len();
+        let mut records = submission.records().to_vec();
         if !(over || other_key) {
-            return Ok(Standing::Refused);
+            // What goes with the registrations may be what is refused; they do not depend on it.
+            records.retain(Record::is_registration);
+            if records.len() == all {
+                return Ok(Standing::Refused);
+            }
         }
         // The same records: even if the old bytes were still to come, each document can be there only once.
         let again = Batch {
             files: self.files(parcel),
-            records: submission.records().to_vec(),
+            records,
         };
         Ok(Standing::SignedAgain(self.begin(again)?))
     }

@@ -1,7 +1,7 @@
 //! The main job: register, prove, replace, revoke, keys.
 
 use crate::support::Desk;
-use crate::support::node::Node;
+use crate::support::node::{Behaviour, Node};
 use std::fs;
 use std::process::Stdio;
 
@@ -127,6 +127,49 @@ SUPERSEDED  NW-ID  akte/000.txt
         ["000.txt.tlog-proof", "001.txt.tlog-proof"]
     );
     assert!(desk.run(&["verify", "akte/001.txt"]).starts_with("CURRENT"));
+}
+
+#[test]
+fn what_cannot_be_replaced_registers_nothing() {
+    let node = Node::start();
+    let desk = Desk::new(&node);
+    desk.documents("akte", 2);
+    desk.output(&["register", "akte/000.txt"]);
+    desk.output(&["revoke", "akte/000.txt", "--reason", "other"]);
+    assert_eq!(
+        desk.run(&["supersede", "akte/000.txt", "akte/001.txt"]),
+        "[stderr]\nerror: the ledger refuses: document NW-ID has ended already\n[exit status: 4]\n"
+    );
+    assert_eq!(node.registrations(), 1);
+    assert!(
+        desk.run(&["verify", "akte/001.txt"])
+            .starts_with("NOT FOUND")
+    );
+}
+
+#[test]
+fn an_interrupted_replacement_is_finished_by_saying_it_again() {
+    // It never gets there; or it is in, and the client never hears of it.
+    for deaths in 0..=1 {
+        let node = Node::start();
+        let desk = Desk::new(&node);
+        desk.documents("akte", 2);
+        desk.output(&["register", "akte/000.txt"]);
+        node.behave(Behaviour::DiesAfter(deaths));
+        let shown = desk.run(&["supersede", "akte/000.txt", "akte/001.txt"]);
+        assert!(shown.ends_with("[exit status: 3]\n"), "{shown}");
+        assert_eq!(node.registrations(), 1 + deaths);
+        node.behave(Behaviour::Good);
+        let shown = desk.run(&["supersede", "akte/000.txt", "akte/001.txt"]);
+        assert!(shown.ends_with("[exit status: 0]\n"), "{shown}");
+        assert_eq!(node.registrations(), 2);
+        let verified = desk.run(&["verify", "--offline", "akte"]);
+        assert!(
+            verified.starts_with("SUPERSEDED (by NW-ID)  akte/000.txt"),
+            "{verified}"
+        );
+        assert!(verified.contains("\nCURRENT  akte/001.txt"), "{verified}");
+    }
 }
 
 #[test]
