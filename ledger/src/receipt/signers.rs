@@ -61,14 +61,7 @@ impl<'a> Signers<'a> {
                 })?;
             }
         }
-        let members = set.members().iter();
-        let logs = members.clone().map(|m| VerifierKey::log(origin, m.log));
-        let cosigner = |m: &Member| VerifierKey::cosigner(origin, &m.id, m.cosigner);
-        let signers = Self {
-            set,
-            logs: logs.collect(),
-            cosigners: members.map(|m| (&m.id, cosigner(m))).collect(),
-        };
+        let signers = Self::of(origin, set);
         let mut pairs = BTreeSet::new();
         for key in signers.keys() {
             if !pairs.insert((key.name(), key.id())) {
@@ -76,6 +69,18 @@ impl<'a> Signers<'a> {
             }
         }
         Ok(signers)
+    }
+
+    /// The signers of a set that has entered already.
+    fn of(origin: &str, set: &'a ValidatorSet) -> Self {
+        let members = set.members().iter();
+        let logs = members.clone().map(|m| VerifierKey::log(origin, m.log));
+        let cosigner = |m: &Member| VerifierKey::cosigner(origin, &m.id, m.cosigner);
+        Self {
+            set,
+            logs: logs.collect(),
+            cosigners: members.map(|m| (&m.id, cosigner(m))).collect(),
+        }
     }
 
     pub(super) const fn set(&self) -> &'a ValidatorSet {
@@ -203,8 +208,9 @@ pub(super) fn reach<'a>(
     size: TreeSize,
     handovers: &'a [Handover],
 ) -> Result<Signers<'a>, Fault> {
+    // The trust's own set was checked when the trust was made.
     let (start, set) = trust.start();
-    let mut signers = Signers::enter(trust.origin(), set)?;
+    let mut signers = Signers::of(trust.origin(), set);
     let mut last = None;
     for handover in handovers {
         let decoded = Decoded::decode(trust.origin(), handover)?;

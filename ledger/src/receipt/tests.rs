@@ -9,6 +9,7 @@ mod chain;
 mod form;
 mod golden;
 mod openings;
+mod pins;
 mod registration;
 mod related;
 mod signers;

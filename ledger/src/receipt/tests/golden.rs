@@ -2,6 +2,7 @@
 
 use super::openings::published;
 use super::related::family;
+use super::signers::two_sets;
 use super::world::{FILE, NOW, World, digest, later};
 use crate::codec;
 use crate::document::CommitmentRole;
@@ -93,6 +94,16 @@ fn a_receipt_with_everything_in_it() {
     assert!(verdict.are_bytes_checked());
     assert_eq!(text, include_str!("golden/everything.tlog-proof"));
     assert_eq!(parts(&text), include_str!("golden/everything.txt"));
+}
+
+#[test]
+fn a_receipt_of_the_set_after_the_founders() {
+    let chain = two_sets();
+    let text = chain.later.raw(&chain.doc).text();
+    assert_eq!(text, include_str!("golden/handover.tlog-proof"));
+    assert_eq!(parts(&text), include_str!("golden/handover.txt"));
+    let verdict = chain.later.verdict(&chain.doc);
+    assert_eq!(*verdict.finding(), Finding::Current);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::openings::published;
 use super::refused;
-use super::world::{COPY, Edits, NOW, REGISTERED, World, digest, key, opening};
+use super::world::{COPY, Edits, NOW, REGISTERED, World, digest, key, opening, seed};
 use crate::codec::Text;
 use crate::document::{CommitmentRole, DocumentId};
 use crate::hash::{ChainId, Hash, SubmissionHash};
@@ -17,6 +17,8 @@ use crate::trie::{Terminal, TrieError};
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use curve25519_dalek::scalar::Scalar;
+use sha2::{Digest as _, Sha512};
 
 #[test]
 fn the_standard_receipt_is_current_with_either_file() {
@@ -276,6 +278,32 @@ fn a_submission_that_its_key_did_not_sign_is_refused() {
     bytes[40] ^= 1;
     raw.extra.signature = Signature::from_bytes(bytes);
     refused!(world.judge(&raw), Submission, Fault::Signature(_));
+}
+
+/// A signature by this key of which R has small order: good under ZIP-215, refused by the strict rule.
+fn with_small_order_r(label: &str, message: &[u8]) -> Signature {
+    // A point of order 8: it vanishes from the cofactored equation, and S = k·a is left.
+    let r =
+        hex::decode("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a").unwrap();
+    let hash = |parts: &[&[u8]]| -> [u8; 64] { Sha512::digest(parts.concat()).into() };
+    let mut secret: [u8; 32] = hash(&[&seed(label)])[..32].try_into().unwrap();
+    secret[0] &= 248;
+    secret[31] = secret[31] & 127 | 64;
+    let k = hash(&[&r, key(label).key().as_bytes(), message]);
+    let s = Scalar::from_bytes_mod_order_wide(&k) * Scalar::from_bytes_mod_order(secret);
+    Signature::from_bytes([r, s.to_bytes().to_vec()].concat().try_into().unwrap())
+}
+
+#[test]
+fn a_submissions_signature_is_accepted_as_blocks_accept_it() {
+    let (world, doc) = World::standard();
+    let mut raw = world.raw(&doc);
+    let message = raw.extra.body.sign_bytes();
+    let signature = with_small_order_r("registrar-0", &message);
+    let by = key("registrar-0").key();
+    by.verify_strict(&message, &signature.raw()).unwrap_err();
+    raw.extra.signature = signature;
+    assert_eq!(*world.judge(&raw).finding(), Finding::Current);
 }
 
 // Binding 4: key.
