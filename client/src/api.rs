@@ -325,7 +325,7 @@ impl Api {
         })
     }
 
-    /// Receipts of documents, all against one checkpoint, in the order asked for. Each waits `patience` at most.
+    /// Receipts of documents, all against one checkpoint, in the order asked for, within `patience`.
     ///
     /// # Errors
     /// [`ApiError`].
@@ -347,7 +347,8 @@ impl Api {
             method: Method::POST,
             path: "/v1/receipts",
             body: Some(("application/json", body)),
-            timeout: patience,
+            // All nodes together: a person waits for the answer.
+            timeout: patience / u32::try_from(self.0.nodes.len().max(1)).unwrap_or(1),
             limit: MAX_RECEIPTS_ANSWER,
         };
         let answer: ReceiptsAnswer = self.json(&request).await?;

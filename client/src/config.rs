@@ -291,4 +291,18 @@ mod tests {
         assert!(zero.ends_with("timeout_s is 1 to 3600, not 0"), "{zero}");
         parse("trust = \"t\"\nauthority = \"NO\"\n").unwrap_err();
     }
+
+    #[test]
+    fn the_documented_examples_are_configurations() {
+        let documents = [
+            include_str!("../../docs/caseworkers.en.md"),
+            include_str!("../../docs/caseworkers.de.md"),
+        ];
+        for text in documents {
+            let (_, behind) = text.split_once("```toml\n").unwrap();
+            let (example, _) = behind.split_once("```").unwrap();
+            let config = parse(example).unwrap();
+            assert_eq!(config.state().unwrap(), Path::new("/desk/state"));
+        }
+    }
 }
