@@ -18,16 +18,16 @@
 //! - A lane keeps order while a connection lives; nothing is promised across lanes or connections. What was queued
 //!   for a peer that goes down is gone.
 //! - A full outbound queue drops the *newest* frame and counts it: consensus sends again anyway (R8).
-//! - Frames that wait in the receivers hold at most 64 MiB together (`inbox`); whoever does not drain them makes the
-//!   mesh stop reading, peer by peer.
+//! - Frames that wait in the receivers hold at most 64 MiB together (`inbox`). Whoever does not drain them makes the
+//!   mesh stop reading, peer by peer; after 30 s of that the peers give the connection up.
 //!
 //! # What is done about peers
 //!
 //! Peer ids follow from the network keys in the genesis. Strangers are refused right after the handshake, unfinished
 //! handshakes are bounded in all and per address (`gate`). The smaller peer id dials; the other side dials too only
-//! after three seconds without connection, which helps when just one direction works. A peer that breaks framing, or
-//! that the driver reports with [`Handle::disconnect`], is disconnected, logged, counted and kept out for a growing
-//! time. Identify is not spoken: the genesis says all that it could.
+//! after three seconds without connection, which helps when just one direction works. A peer that breaks framing, that
+//! connects all the time, or that the driver reports with [`Handle::disconnect`], is disconnected, logged, counted and
+//! kept out for a growing time. Identify is not spoken: the genesis says all that it could.
 //!
 //! libp2p-stream is not used: it opens streams on a random one of a peer's connections and does not say on which, so
 //! that a stale connection could not be told from its replacement. `lanes` does the same with connection ids.

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Counters {
     /// Per member.
     pub peers: BTreeMap<Peer, PeerCounters>,
-    /// Handshakes completed by keys that are no members', or members kept out.
+    /// Handshakes completed by keys that are no members', by members kept out, and by members with too many connections.
     pub refused_strangers: u64,
     /// Connections refused before their handshake, because too many were unfinished.
     pub refused_pending: u64,

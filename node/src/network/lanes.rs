@@ -62,8 +62,10 @@ pub(super) struct Event {
 pub(super) type Outcome = Result<Box<Streams>, Fault>;
 
 /// The behaviour: nothing but its handlers' reports.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lanes {
+    /// What each connection opens; both once, but for a raw peer that wants to know what happens otherwise.
+    open: Vec<Lane>,
     events: VecDeque<Event>,
 }
 
@@ -161,10 +163,23 @@ impl Slot {
     }
 }
 
-impl Handler {
-    fn new() -> Self {
+impl Lanes {
+    pub(super) fn new(open: &[Lane]) -> Self {
         Self {
-            to_open: Lane::ALL.into(),
+            open: open.to_vec(),
+            events: VecDeque::new(),
+        }
+    }
+
+    fn handler(&self) -> Handler {
+        Handler::new(self.open.iter().copied().collect())
+    }
+}
+
+impl Handler {
+    fn new(to_open: VecDeque<Lane>) -> Self {
+        Self {
+            to_open,
             inbound: Default::default(),
             outbound: Default::default(),
             fault: None,
@@ -248,7 +263,11 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
                 protocol: (lane, stream),
                 info: (),
-            }) => slot(&mut self.outbound, lane).fill(stream),
+            }) => {
+                // Only a raw peer opens a lane again; the first stream stays.
+                slot(&mut self.outbound, lane).fill(stream).ok();
+                Ok(())
+            }
             ConnectionEvent::DialUpgradeError(failed) => match failed.error {
                 libp2p::swarm::StreamUpgradeError::NegotiationFailed => Err(Fault::Unsupported),
                 _ => Err(Fault::Incomplete),
@@ -272,7 +291,7 @@ impl NetworkBehaviour for Lanes {
         _local: &Multiaddr,
         _remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::new())
+        Ok(self.handler())
     }
 
     fn handle_established_outbound_connection(
@@ -283,7 +302,7 @@ impl NetworkBehaviour for Lanes {
         _role: Endpoint,
         _port: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::new())
+        Ok(self.handler())
     }
 
     fn on_swarm_event(&mut self, _event: FromSwarm<'_>) {}

@@ -25,6 +25,10 @@ const FIRST_KEPT_OUT: Duration = Duration::from_secs(5);
 const LAST_KEPT_OUT: Duration = Duration::from_secs(300);
 /// Good conduct after which offences are forgotten.
 const FORGIVEN: Duration = Duration::from_secs(3_600);
+/// Most connections of a peer that are accepted per [`ARRIVALS_IN`]; dialling back-off stays below.
+const MAX_ARRIVALS: u32 = 60;
+/// Over which time they are counted.
+const ARRIVALS_IN: Duration = Duration::from_secs(60);
 
 /// Which side dials, or dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +65,9 @@ pub(super) struct Member {
     next_dial: Instant,
     /// Dials since the last usable connection.
     failures: u32,
+    /// Connections accepted since `counted_from`.
+    arrivals: u32,
+    counted_from: Instant,
     offences: u32,
     last_offence: Option<Instant>,
     kept_out_until: Option<Instant>,
@@ -69,6 +76,10 @@ pub(super) struct Member {
 impl Link {
     pub(super) const fn new(dialler: Dialler, stop: CancellationToken) -> Self {
         Self { dialler, stop }
+    }
+
+    pub(super) const fn dialler(&self) -> Dialler {
+        self.dialler
     }
 }
 
@@ -91,6 +102,8 @@ impl Member {
             dialling: false,
             next_dial: now,
             failures: 0,
+            arrivals: 0,
+            counted_from: now,
             offences: 0,
             last_offence: None,
             kept_out_until: None,
@@ -138,6 +151,16 @@ impl Member {
         self.dialling = false;
         self.next_dial = now + back_off(self.failures);
         self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Whether the peer connected again more often than any honest one.
+    pub(super) fn arrives_too_often(&mut self, now: Instant) -> bool {
+        if now.duration_since(self.counted_from) >= ARRIVALS_IN {
+            self.counted_from = now;
+            self.arrivals = 0;
+        }
+        self.arrivals = self.arrivals.saturating_add(1);
+        self.arrivals > MAX_ARRIVALS
     }
 
     /// Takes note of a connection and returns those that it replaces.

@@ -4,11 +4,11 @@ use super::counters::Meters;
 use super::gate::{Gate, Refusal};
 use super::inbox::{self, Budget, Inbox};
 use super::lanes::{self, Fault, Lanes, Streams};
-use super::member::{Link, Member};
+use super::member::{Dialler, Link, Member};
 use super::outbox::Registry;
 use super::session::{End, Session};
 use super::transport::{self, Names};
-use super::{Command, FrameLimits, Inbound, MAX_MEMBERS, NetworkError, Receivers, Settings};
+use super::{Command, FrameLimits, Inbound, Lane, MAX_MEMBERS, NetworkError, Receivers, Settings};
 use consensus::Peer;
 use futures::StreamExt as _;
 use ledger::genesis::Purpose;
@@ -152,7 +152,7 @@ impl Mesh {
         let transport = transport::build(&keypair, names).map_err(NetworkError::Resolver)?;
         let behaviour = Behaviour {
             gate: Gate::new(members.keys().copied()),
-            lanes: Lanes::default(),
+            lanes: Lanes::new(&Lane::ALL),
             ping: ping::Behaviour::new(
                 ping::Config::new()
                     .with_interval(PING_INTERVAL)
@@ -298,7 +298,7 @@ impl Mesh {
                 ..
             } => {
                 let link = Link::new(endpoint.is_dialer().into(), self.stop.child_token());
-                self.on_established(&peer_id, connection_id, link);
+                self.on_established(peer_id, connection_id, link);
             }
             SwarmEvent::ConnectionClosed {
                 peer_id,
@@ -332,14 +332,19 @@ impl Mesh {
         }
     }
 
-    fn on_established(&mut self, id: &PeerId, connection: ConnectionId, link: Link) {
-        let Some(member) = self.members.get_mut(id) else {
+    fn on_established(&mut self, id: PeerId, connection: ConnectionId, link: Link) {
+        let Some(member) = self.members.get_mut(&id) else {
             // The gate lets members through only.
             self.swarm.close_connection(connection);
             return;
         };
+        let too_often =
+            link.dialler() == Dialler::Remote && member.arrives_too_often(Instant::now());
         for old in member.established(connection, link) {
             self.swarm.close_connection(old);
+        }
+        if too_often {
+            self.punish(id, "connects too often");
         }
     }
 

@@ -56,13 +56,26 @@ impl RawPeer {
     /// # Errors
     /// [`RawError`]; a node that knows the key as no member's, or keeps its owner out, refuses.
     pub async fn connect(key: &KeyFile, to: &Peer, address: &str) -> Result<Self, RawError> {
+        Self::connect_with(key, to, address, &Lane::ALL).await
+    }
+
+    /// Connects and opens other lanes than each once.
+    ///
+    /// # Errors
+    /// As [`Self::connect`]; also if the node closes the connection before all lanes are open.
+    pub async fn connect_with(
+        key: &KeyFile,
+        to: &Peer,
+        address: &str,
+        lanes: &[Lane],
+    ) -> Result<Self, RawError> {
         let keypair = transport::keypair(key.seed()).ok_or(RawError::Settings)?;
         let to = transport::peer_id(to).ok_or(RawError::Settings)?;
         let address: Multiaddr = address.parse().map_err(|_bad| RawError::Settings)?;
         let transport =
             transport::build(&keypair, Names::Unsupported).map_err(RawError::Transport)?;
         let behaviour = Behaviour {
-            lanes: Lanes::default(),
+            lanes: Lanes::new(lanes),
             ping: ping::Behaviour::default(),
         };
         let config = swarm::Config::with_tokio_executor();

@@ -378,6 +378,56 @@ async fn a_kind_that_the_lane_does_not_carry_is_an_offence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lane_opened_twice_is_an_offence() {
+    let plan = Plan::new(3);
+    let mut nodes = plan.start_all_but(1).await;
+    let lanes = [Lane::Consensus, Lane::Bulk, Lane::Bulk];
+    let MemberAddress { peer: to, .. } = plan.members[0];
+    let raw = RawPeer::connect_with(&plan.keys[2], &to, plan.address(0), &lanes).await;
+    if let Ok(raw) = raw {
+        timeout(SOON, raw.closed()).await.unwrap();
+    }
+    let [first, second] = &mut nodes[..] else {
+        unreachable!()
+    };
+    let offences = first.counters(&plan.members[2].peer).offences;
+    assert_eq!(offences, [("lane opened twice", 1)].into());
+    second.handle.send(&to, Lane::Consensus, numbered(4, 200));
+    let received = loop {
+        match first.notice().await {
+            // It may have been up for a moment.
+            Inbound::Up(it) | Inbound::Down(it) => assert_eq!(it, plan.members[2].peer),
+            inbound => break frame(inbound),
+        }
+    };
+    assert_eq!(received, (second.peer, numbered(4, 200).to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connecting_all_the_time_is_an_offence() {
+    let plan = Plan::new(2);
+    let mut node = plan.start(0).await;
+    let mut connected = 0;
+    while let Ok(raw) = plan.raw(1, 0).await {
+        drop(raw);
+        connected += 1;
+        assert!(connected <= 60);
+    }
+    let counters = node.counters(&plan.members[1].peer);
+    assert_eq!(counters.offences, [("connects too often", 1)].into());
+    // Each `Up` had its `Down` before the next.
+    let mut is_up = false;
+    while let Some(inbound) = node.receivers.consensus.try_recv() {
+        match inbound {
+            Inbound::Up(_) => assert!(!std::mem::replace(&mut is_up, true)),
+            Inbound::Down(_) => assert!(std::mem::replace(&mut is_up, false)),
+            Inbound::RoundTrip { .. } => {}
+            Inbound::Frame { .. } => panic!("nothing was sent"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn garbage_instead_of_a_handshake_is_refused() {
     let plan = Plan::new(3);
     let mut nodes = plan.start_all_but(1).await;

@@ -148,3 +148,53 @@ where
         self.inner().poll(cx).map_err(CappedError::Muxer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::io::Cursor;
+    use futures::task::noop_waker;
+
+    /// A peer that never stops to open streams.
+    struct Endless;
+
+    impl StreamMuxer for Endless {
+        type Substream = Cursor<Vec<u8>>;
+        type Error = io::Error;
+
+        fn poll_inbound(
+            self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+        ) -> Poll<io::Result<Self::Substream>> {
+            Poll::Ready(Ok(Cursor::default()))
+        }
+
+        fn poll_outbound(
+            self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+        ) -> Poll<io::Result<Self::Substream>> {
+            Poll::Pending
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn a_connection_ends_at_its_peers_seventeenth_stream() {
+        let waker = noop_waker();
+        let mut cx = Context::from_waker(&waker);
+        let mut capped = Capped::new(Endless);
+        for _ in 0..MAX_INBOUND_STREAMS {
+            let polled = Pin::new(&mut capped).poll_inbound(&mut cx);
+            assert!(matches!(polled, Poll::Ready(Ok(_))));
+        }
+        let polled = Pin::new(&mut capped).poll_inbound(&mut cx);
+        assert!(matches!(polled, Poll::Ready(Err(CappedError::TooMany))));
+    }
+}
