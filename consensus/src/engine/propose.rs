@@ -40,6 +40,10 @@ impl Engine {
         else {
             return false;
         };
+        if self.work.head != Some(parent) {
+            // What could be included, and whether an ANCHOR is due, is known of another block.
+            return false;
+        }
         let Some(tip) = self.blocks.tip(&parent.hash) else {
             return false;
         };
