@@ -1,0 +1,58 @@
+//! Proposes invalid blocks: wrong roots, forged or repeated records, nothing in it, wrong header fields.
+
+use super::{Behaviour, Hand};
+use crate::application::{Record, records};
+use consensus::message::Proposal;
+use consensus::{Block, Message};
+use ledger::hash::Hash;
+use ledger::header::Flags;
+use ledger::id::{Epoch, Height, View};
+
+#[derive(Default)]
+pub(super) struct InvalidBlock {
+    spoilt: Option<(View, Message)>,
+}
+
+impl Behaviour for InvalidBlock {
+    fn outgoing(&mut self, hand: &mut Hand<'_>, _to: usize, message: Message) -> Option<Message> {
+        let Message::Proposal(proposal) = &message else {
+            return Some(message);
+        };
+        let known = self
+            .spoilt
+            .as_ref()
+            .is_some_and(|(view, _)| *view == proposal.view);
+        if !known {
+            if proposal.block.header.view != proposal.view || hand.random.chance(300) {
+                return Some(message);
+            }
+            let block = spoil(hand, proposal)?;
+            self.spoilt = Some((proposal.view, hand.propose(proposal, block)));
+        }
+        self.spoilt.as_ref().map(|(_, spoilt)| spoilt.clone())
+    }
+}
+
+fn spoil(hand: &mut Hand<'_>, proposal: &Proposal) -> Option<Block> {
+    let mut block = proposal.block.clone();
+    let request = hand.request_of(&block);
+    let content = records(&block.body)?;
+    let number = content.first().map_or(0, |record| record.number());
+    match hand.random.below(10) {
+        0 => block.header.log_root = Hash::ZERO,
+        1 => block.header.status_root = Hash::ZERO,
+        2 => block.header.height = Height(u64::MAX),
+        3 => block.header.epoch = Epoch(1),
+        4 => block.header.body_len = u32::MAX,
+        5 => block.header.flags = Flags::SEAL,
+        6 => block.header.version = 2,
+        7 => return hand.application.seal(&request, &[Record::forged(number)]),
+        8 => {
+            return hand
+                .application
+                .seal(&request, &[Record::submit(number); 2]);
+        }
+        _ => return hand.application.seal(&request, &[]),
+    }
+    Some(block)
+}

@@ -1,0 +1,359 @@
+//! Byzantine validators: an unchanged engine whose hands are not its own.
+//!
+//! A byzantine node runs the same engine and application as everybody. A [`Shell`] stands between it and the network:
+//! it may change, drop or add messages, and sign anything with the node's key. Each behaviour of consensus.md 5.2 is
+//! one file; a node may have several at once.
+
+mod churn;
+mod double_vote;
+mod equivocation;
+mod flood;
+mod forged;
+mod garbage;
+mod greed;
+mod invalid_block;
+mod lying_sync;
+mod not_leader;
+mod replay;
+mod selective;
+mod stale_parent;
+mod vote_all;
+mod withholding;
+mod wrong_time;
+
+use crate::application::Application;
+use crate::clock::Time;
+use crate::random::Random;
+use crate::roster::{self, Roster};
+use consensus::message::Proposal;
+use consensus::{Block, BuildRequest, Message, Peer, Signer, Tip};
+use ledger::certificate::Certificate;
+use ledger::header::{BlockRef, Flags};
+use ledger::id::{TimeMs, View};
+use ledger::vote::{Statement, Vote, VoteKind};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Most things of one kind that a byzantine node remembers.
+const MEMORY: usize = 64;
+
+/// Kinds of misbehaviour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mischief {
+    Selective,
+    Equivocation,
+    DoubleVote,
+    VoteAll,
+    Withholding,
+    InvalidBlock,
+    Garbage,
+    Replay,
+    Forged,
+    NotLeader,
+    StaleParent,
+    Churn,
+    Flood,
+    Greed,
+    LyingSync,
+    WrongTime,
+}
+
+/// All of them.
+pub(crate) const ALL: [Mischief; 16] = [
+    Mischief::Selective,
+    Mischief::Equivocation,
+    Mischief::DoubleVote,
+    Mischief::VoteAll,
+    Mischief::Withholding,
+    Mischief::InvalidBlock,
+    Mischief::Garbage,
+    Mischief::Replay,
+    Mischief::Forged,
+    Mischief::NotLeader,
+    Mischief::StaleParent,
+    Mischief::Churn,
+    Mischief::Flood,
+    Mischief::Greed,
+    Mischief::LyingSync,
+    Mischief::WrongTime,
+];
+
+/// One way to misbehave.
+trait Behaviour {
+    /// The engine wants to send this; what is returned goes out instead.
+    fn outgoing(&mut self, _hand: &mut Hand<'_>, _to: usize, message: Message) -> Option<Message> {
+        Some(message)
+    }
+
+    /// A message came in, before the engine sees it.
+    fn incoming(&mut self, _hand: &mut Hand<'_>, _from: usize, _message: &Message) {}
+
+    /// Comes every now and then.
+    fn tick(&mut self, _hand: &mut Hand<'_>) {}
+}
+
+fn behaviour(mischief: Mischief) -> Box<dyn Behaviour> {
+    match mischief {
+        Mischief::Selective => Box::new(selective::Selective::default()),
+        Mischief::Equivocation => Box::new(equivocation::Equivocation::default()),
+        Mischief::DoubleVote => Box::new(double_vote::DoubleVote),
+        Mischief::VoteAll => Box::new(vote_all::VoteAll::default()),
+        Mischief::Withholding => Box::new(withholding::Withholding),
+        Mischief::InvalidBlock => Box::new(invalid_block::InvalidBlock::default()),
+        Mischief::Garbage => Box::new(garbage::Garbage),
+        Mischief::Replay => Box::new(replay::Replay::default()),
+        Mischief::Forged => Box::new(forged::Forged),
+        Mischief::NotLeader => Box::new(not_leader::NotLeader::default()),
+        Mischief::StaleParent => Box::new(stale_parent::StaleParent),
+        Mischief::Churn => Box::new(churn::Churn),
+        Mischief::Flood => Box::new(flood::Flood),
+        Mischief::Greed => Box::new(greed::Greed),
+        Mischief::LyingSync => Box::new(lying_sync::LyingSync),
+        Mischief::WrongTime => Box::new(wrong_time::WrongTime::default()),
+    }
+}
+
+/// What a byzantine node has seen.
+#[derive(Default)]
+struct Lore {
+    blocks: BTreeMap<BlockRef, Block>,
+    certificates: VecDeque<Certificate>,
+    votes: VecDeque<Vote>,
+    view: View,
+}
+
+impl Lore {
+    fn learn(&mut self, message: &Message) {
+        match message {
+            Message::Proposal(proposal) => {
+                let block = &proposal.block;
+                self.blocks.insert(block.block_ref(), block.clone());
+                if self.blocks.len() > MEMORY {
+                    self.blocks.pop_first();
+                }
+                remember(&mut self.votes, proposal.vote);
+                for certificate in &*proposal.justification {
+                    self.certified(certificate);
+                }
+            }
+            Message::Vote(vote) => remember(&mut self.votes, *vote),
+            Message::Certificate(certificate) => self.certified(certificate),
+            Message::Hello(_)
+            | Message::Seen(_)
+            | Message::Status(_)
+            | Message::Fetch(_)
+            | Message::Block(_)
+            | Message::CertReq(_)
+            | Message::CertResp(_)
+            | Message::SyncReq(_)
+            | Message::SyncResp(_) => {}
+        }
+    }
+
+    fn certified(&mut self, certificate: &Certificate) {
+        self.view = self.view.max(certificate.view().saturating_add(1));
+        remember(&mut self.certificates, certificate.clone());
+    }
+}
+
+fn remember<T>(list: &mut VecDeque<T>, item: T) {
+    if list.len() == MEMORY {
+        list.pop_front();
+    }
+    list.push_back(item);
+}
+
+/// What a behaviour has to act with.
+struct Hand<'a> {
+    me: usize,
+    roster: &'a Roster,
+    signer: &'a dyn Signer,
+    random: &'a mut Random,
+    lore: &'a Lore,
+    application: &'a Application,
+    wall: TimeMs,
+    out: &'a mut Vec<(usize, Vec<u8>)>,
+}
+
+impl Hand<'_> {
+    fn n(&self) -> usize {
+        self.roster.n()
+    }
+
+    fn send(&mut self, to: usize, message: &Message) {
+        self.send_bytes(to, message.encode());
+    }
+
+    fn send_bytes(&mut self, to: usize, bytes: Vec<u8>) {
+        if to != self.me {
+            self.out.push((to, bytes));
+        }
+    }
+
+    fn send_all(&mut self, message: &Message) {
+        let bytes = message.encode();
+        for to in 0..self.n() {
+            self.send_bytes(to, bytes.clone());
+        }
+    }
+
+    /// Anyone but this node.
+    fn somebody(&mut self) -> usize {
+        let step = 1 + self.random.index(self.n() - 1);
+        (self.me + step) % self.n()
+    }
+
+    fn is_leader(&self, view: View) -> bool {
+        self.roster.info.leader(view) == roster::index(self.me)
+    }
+
+    fn vote(&self, kind: VoteKind, view: View, block: BlockRef) -> Vote {
+        let block = if kind == VoteKind::Nullify {
+            BlockRef::default()
+        } else {
+            block
+        };
+        let statement = Statement { kind, view, block };
+        let message = statement.sign_bytes(self.roster.info.context());
+        Vote {
+            epoch: self.roster.spec.epoch,
+            view,
+            kind,
+            block,
+            signer: roster::index(self.me),
+            signature: self.signer.sign(&message),
+        }
+    }
+
+    /// The same proposal with another block, signed anew.
+    fn propose(&self, like: &Proposal, block: Block) -> Message {
+        let vote = self.vote(VoteKind::Notarize, like.view, block.block_ref());
+        Message::Proposal(Proposal {
+            view: like.view,
+            parent_view: like.parent_view,
+            block,
+            justification: like.justification.clone(),
+            vote,
+        })
+    }
+
+    /// What would have asked for that block.
+    fn request_of(&self, block: &Block) -> BuildRequest {
+        let header = &block.header;
+        BuildRequest {
+            chain: header.chain,
+            epoch: header.epoch,
+            view: header.view,
+            parent: Tip {
+                block: BlockRef {
+                    height: header.height.saturating_sub(1),
+                    hash: header.parent,
+                },
+                time_ms: header.time_ms.saturating_sub(1),
+                flags: Flags::NONE,
+            },
+            height: header.height,
+            proposer: header.proposer,
+            time_ms: header.time_ms,
+            flags: header.flags,
+            validator_set: header.validator_set,
+        }
+    }
+}
+
+/// Stands between a byzantine node's engine and the network.
+pub(crate) struct Shell {
+    me: usize,
+    behaviours: Vec<Box<dyn Behaviour>>,
+    signer: Box<dyn Signer>,
+    lore: Lore,
+    random: Random,
+}
+
+/// The surroundings of one act.
+pub(crate) struct Scene<'a> {
+    pub(crate) roster: &'a Roster,
+    pub(crate) application: &'a Application,
+    pub(crate) wall: TimeMs,
+}
+
+/// Bytes that a byzantine node sends, and to whom.
+pub(crate) type Frames = Vec<(usize, Vec<u8>)>;
+
+impl Shell {
+    pub(crate) fn new(me: usize, mischief: &[Mischief], roster: &Roster, random: Random) -> Self {
+        Self {
+            me,
+            behaviours: mischief.iter().map(|kind| behaviour(*kind)).collect(),
+            signer: roster.signer(me),
+            lore: Lore::default(),
+            random,
+        }
+    }
+
+    /// What goes out when the engine wants to send `message` to these nodes.
+    pub(crate) fn outgoing(
+        &mut self,
+        scene: &Scene<'_>,
+        to: impl Iterator<Item = usize>,
+        message: &Message,
+    ) -> Frames {
+        self.lore.learn(message);
+        let mut out = Vec::new();
+        for to in to {
+            let mut kept = Some(message.clone());
+            self.act(scene, &mut out, |behaviour, hand| {
+                kept = kept.take().and_then(|m| behaviour.outgoing(hand, to, m));
+            });
+            if let Some(message) = kept {
+                out.push((to, message.encode()));
+            }
+        }
+        out
+    }
+
+    pub(crate) fn incoming(&mut self, scene: &Scene<'_>, from: usize, message: &Message) -> Frames {
+        self.lore.learn(message);
+        let mut out = Vec::new();
+        self.act(scene, &mut out, |behaviour, hand| {
+            behaviour.incoming(hand, from, message);
+        });
+        out
+    }
+
+    pub(crate) fn tick(&mut self, scene: &Scene<'_>) -> Frames {
+        let mut out = Vec::new();
+        self.act(scene, &mut out, |behaviour, hand| behaviour.tick(hand));
+        out
+    }
+
+    /// When the next tick is due.
+    pub(crate) fn pause(&mut self) -> Time {
+        self.random.between(100, 900)
+    }
+
+    fn act(
+        &mut self,
+        scene: &Scene<'_>,
+        out: &mut Frames,
+        mut each: impl FnMut(&mut dyn Behaviour, &mut Hand<'_>),
+    ) {
+        let mut hand = Hand {
+            me: self.me,
+            roster: scene.roster,
+            signer: &*self.signer,
+            random: &mut self.random,
+            lore: &self.lore,
+            application: scene.application,
+            wall: scene.wall,
+            out,
+        };
+        for behaviour in &mut self.behaviours {
+            each(&mut **behaviour, &mut hand);
+        }
+    }
+}
+
+/// The node behind a peer, for addressing.
+pub(crate) fn node_of(roster: &Roster, peer: &Peer) -> usize {
+    roster.node_of(peer)
+}

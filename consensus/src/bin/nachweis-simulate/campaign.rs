@@ -1,0 +1,179 @@
+//! Many seeds on all cores, and what is said about them.
+
+use crate::crypto::Crypto;
+use crate::plan::Plan;
+use crate::run::{Outcome, run};
+use crate::trace::Words;
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+thread_local! {
+    /// The seed that this thread runs, for whoever reports a panic.
+    static CURRENT: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// What is common to all seeds of a campaign.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) nodes: Option<usize>,
+    pub(crate) crypto: Crypto,
+}
+
+/// What a campaign found.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) passed: u64,
+    /// Failed seeds, ascending.
+    pub(crate) failed: Vec<u64>,
+    pub(crate) events: u64,
+    pub(crate) messages: u64,
+    pub(crate) blocks: u64,
+    pub(crate) starts: u64,
+    pub(crate) offences: u64,
+    /// Virtual ms from GST until all was final, one entry per seed.
+    pub(crate) settled: Vec<u64>,
+}
+
+/// Failures after which a campaign gives up.
+const ENOUGH: usize = 5;
+
+impl Terms {
+    pub(crate) fn plan(&self, seed: u64) -> Plan {
+        Plan::draw(seed, self.nodes, self.crypto)
+    }
+
+    /// The command that runs this seed again, with words.
+    pub(crate) fn command(&self, seed: u64) -> String {
+        let nodes = self.nodes.map(|n| format!(" --nodes {n}"));
+        let crypto = if self.crypto == Crypto::Real {
+            " --real-crypto"
+        } else {
+            ""
+        };
+        format!(
+            "scripts/simulate{}{crypto} --replay {seed}",
+            nodes.unwrap_or_default()
+        )
+    }
+
+    /// Runs one seed.
+    pub(crate) fn run(&self, seed: u64, words: Words) -> Outcome {
+        CURRENT.set(Some(seed));
+        let outcome = run(self.plan(seed), words);
+        CURRENT.set(None);
+        outcome
+    }
+
+    /// Runs a seed again that has failed, and says everything about it.
+    pub(crate) fn explain(&self, seed: u64, out: &mut dyn Write) -> io::Result<()> {
+        let outcome = self.run(seed, Words::Last(VecDeque::new()));
+        let plan = self.plan(seed);
+        writeln!(
+            out,
+            "seed {seed} failed: n = {}, GST at {} ms",
+            plan.n, plan.gst
+        )?;
+        writeln!(out, "byzantine {:?}, dead {:?}", plan.byzantine, plan.dead)?;
+        writeln!(out, "last {} events:", outcome.last.len())?;
+        for line in &outcome.last {
+            writeln!(out, "{line}")?;
+        }
+        match outcome.result {
+            Ok(()) => writeln!(
+                out,
+                "passed the second time: the simulator is not deterministic"
+            )?,
+            Err(failure) => writeln!(out, "{failure}")?,
+        }
+        writeln!(out, "to see all of it: {}", self.command(seed))
+    }
+
+    /// Runs the seeds `from..from + count` on `threads` threads.
+    pub(crate) fn sweep(
+        &self,
+        from: u64,
+        count: u64,
+        threads: usize,
+        out: &(dyn Fn(&str) + Sync),
+    ) -> Report {
+        let next = AtomicU64::new(from);
+        let enough = AtomicBool::new(false);
+        let report = Mutex::new(Report::default());
+        thread::scope(|scope| {
+            for _ in 0..threads.max(1) {
+                scope.spawn(|| {
+                    while !enough.load(Ordering::Relaxed) {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= from.saturating_add(count) {
+                            return;
+                        }
+                        let outcome = self.run(seed, Words::None);
+                        let failed = outcome.result.is_err();
+                        let Ok(mut report) = report.lock() else {
+                            return;
+                        };
+                        report.add(seed, &outcome);
+                        if failed {
+                            let mut words = Vec::new();
+                            if self.explain(seed, &mut words).is_ok() {
+                                out(&String::from_utf8_lossy(&words));
+                            }
+                            enough.store(report.failed.len() >= ENOUGH, Ordering::Relaxed);
+                        } else if report.passed.is_multiple_of(10_000) {
+                            out(&format!("{} seeds passed", report.passed));
+                        }
+                    }
+                });
+            }
+        });
+        let mut report = report.into_inner().unwrap_or_default();
+        report.failed.sort_unstable();
+        report.settled.sort_unstable();
+        report
+    }
+}
+
+impl Report {
+    fn add(&mut self, seed: u64, outcome: &Outcome) {
+        match outcome.result {
+            Ok(()) => {
+                self.passed += 1;
+                self.settled.push(outcome.figures.settled);
+            }
+            Err(_) => self.failed.push(seed),
+        }
+        self.events += outcome.figures.events;
+        self.messages += outcome.figures.messages;
+        self.blocks += outcome.height;
+        self.starts += outcome.figures.starts;
+        self.offences += outcome.figures.offences;
+    }
+
+    /// The time within which so many thousandths of the seeds were final after GST.
+    pub(crate) fn settled_by(&self, per_mille: usize) -> u64 {
+        let at = self.settled.len() * per_mille / 1_000;
+        let last = self.settled.len().saturating_sub(1);
+        self.settled.get(at.min(last)).copied().unwrap_or(0)
+    }
+}
+
+/// A panic says which seed it was: the trace up to it comes from the replay.
+pub(crate) fn name_the_seed_of_a_panic(terms: Terms) {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        usual(info);
+        if let Some(seed) = CURRENT.get() {
+            // Without a reader there is nobody to tell.
+            writeln!(
+                io::stderr(),
+                "seed {seed} panics (I18); to see all of it: {}",
+                terms.command(seed)
+            )
+            .ok();
+        }
+    }));
+}

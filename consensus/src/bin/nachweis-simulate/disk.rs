@@ -1,0 +1,48 @@
+//! What survives a crash: the journal's synced batches and the synced end of the block archive.
+
+use consensus::{Archived, Block, JournalState, Record, Tip};
+use ledger::certificate::Certificate;
+
+/// A block of the archive with its own finalization, if it has one.
+pub(crate) type Frame = (Block, Option<Certificate>);
+
+/// One node's disk. Everything in it is synced.
+#[derive(Default)]
+pub(crate) struct Disk {
+    /// All records, in order.
+    pub(crate) journal: Vec<Record>,
+    /// Blocks from height 1 on.
+    pub(crate) archive: Vec<Frame>,
+}
+
+impl Disk {
+    pub(crate) fn journal_state(&self) -> JournalState {
+        if self.journal.is_empty() {
+            JournalState::Fresh
+        } else {
+            JournalState::Intact
+        }
+    }
+
+    /// The journal as a restarted process reads it: through its bytes.
+    pub(crate) fn replay(&self) -> Vec<Record> {
+        self.journal
+            .iter()
+            .map(|record| Record::decode(&record.encode()).expect("own records decode"))
+            .collect()
+    }
+
+    pub(crate) fn archived(&self, anchor: Tip) -> Archived {
+        Archived {
+            tip: self
+                .archive
+                .last()
+                .map_or(anchor, |(block, _)| Tip::from(&block.header)),
+            finalization: self
+                .archive
+                .iter()
+                .rev()
+                .find_map(|(_, certificate)| certificate.clone()),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! One validator: its disk, its clocks and, while it runs, a process: the engine with the driver that the contract
+//! of the `consensus` crate describes, and the application.
+
+use crate::application::Application;
+use crate::clock::{Clock, Time};
+use crate::disk::{Disk, Frame};
+use crate::roster::Roster;
+use crate::violation::{Invariant, Violation, broken};
+use consensus::{
+    Commit, Config, Engine, EngineStatus, Event, Identity, Now, Output, Record, Seq, Setup,
+};
+
+/// Most outputs that one event may cause: more would be a loop.
+const MAX_OUTPUTS: usize = 4_096;
+
+/// What a process does with its disk right now; lost or not by a crash.
+pub(crate) enum Sync {
+    /// A batch of records, and the newest `seq` in it.
+    Batch(Seq, Vec<Record>),
+    /// A new segment that stands for all older ones.
+    Snapshot(Vec<Record>),
+}
+
+/// A running process.
+pub(crate) struct Process {
+    pub(crate) engine: Engine,
+    pub(crate) application: Application,
+    pub(crate) started: Time,
+    /// Number of this process among those of its node; events for an older one are dropped.
+    pub(crate) incarnation: u32,
+    /// Number of the last timer set; older ones are dropped.
+    pub(crate) timer: u64,
+    /// Whether a `WorkChanged` is on its way.
+    pub(crate) work_asked: bool,
+    /// The newest head.
+    pub(crate) head: ledger::header::BlockRef,
+    /// Records that wait for the next sync.
+    buffer: Vec<Record>,
+    newest: Seq,
+    sync: Option<Sync>,
+    /// Committed blocks that are not synced to the archive yet.
+    committed: Vec<Frame>,
+    archiving: usize,
+    pub(crate) last_status: EngineStatus,
+}
+
+/// A validator.
+pub(crate) struct Node {
+    pub(crate) index: usize,
+    pub(crate) disk: Disk,
+    pub(crate) clock: Clock,
+    /// The latest wall-clock time that it ever showed to an engine.
+    pub(crate) highest_wall: u64,
+    pub(crate) process: Option<Process>,
+    pub(crate) incarnations: u32,
+    /// Never started again.
+    pub(crate) gone: bool,
+}
+
+impl Node {
+    pub(crate) fn new(index: usize, clock: Clock) -> Self {
+        Self {
+            index,
+            disk: Disk::default(),
+            clock,
+            highest_wall: 0,
+            process: None,
+            incarnations: 0,
+            gone: false,
+        }
+    }
+
+    /// Starts a process from what the disk holds. The caller gives it [`Event::Start`].
+    pub(crate) fn start(
+        &mut self,
+        now: Time,
+        roster: &Roster,
+        config: Config,
+    ) -> Result<(), Violation> {
+        self.incarnations += 1;
+        let anchor = roster.spec.anchor;
+        let setup = Setup {
+            config,
+            epoch: roster.spec.clone(),
+            identity: Identity {
+                signer: Some(roster.signer(self.index)),
+                instance: (self.index as u64) << 32 | u64::from(self.incarnations),
+            },
+            journal: self.disk.journal_state(),
+            records: self.disk.replay(),
+            archived: self.disk.archived(anchor),
+        };
+        let tip = setup.archived.tip.block;
+        let engine = match Engine::recover(setup, roster.crypto.verifier()) {
+            Ok(engine) => engine,
+            Err(error) => {
+                let detail = format!("#{} does not start: {error}", self.index);
+                return broken(Invariant::Contract, detail);
+            }
+        };
+        let blocks = self.disk.archive.iter().map(|(block, _)| block);
+        self.process = Some(Process {
+            last_status: engine.status(),
+            engine,
+            application: Application::new(anchor.block, blocks),
+            started: now,
+            incarnation: self.incarnations,
+            timer: 0,
+            work_asked: false,
+            head: tip,
+            buffer: Vec::new(),
+            newest: Seq(0),
+            sync: None,
+            committed: Vec::new(),
+            archiving: 0,
+        });
+        Ok(())
+    }
+
+    /// The process dies: its buffer is lost. What is being synced may be on the disk already (`landed`), although
+    /// nobody was told.
+    pub(crate) fn crash(&mut self, landed: bool, archived: usize) {
+        let Some(process) = self.process.take() else {
+            return;
+        };
+        if landed {
+            match process.sync {
+                Some(Sync::Batch(_, records)) => self.disk.journal.extend(records),
+                // The older segments were not deleted yet.
+                Some(Sync::Snapshot(records)) => self.disk.journal.extend(records),
+                None => {}
+            }
+        }
+        let frames = process.committed.into_iter().take(process.archiving);
+        self.disk.archive.extend(frames.take(archived));
+    }
+
+    /// Both clocks.
+    pub(crate) fn now(&self, now: Time) -> Now {
+        let started = self.process.as_ref().map_or(now, |p| p.started);
+        self.clock.read(started, now)
+    }
+
+    /// Gives the engine one event and drains it.
+    pub(crate) fn feed(&mut self, now: Time, event: Event) -> Result<Vec<Output>, Violation> {
+        let now = self.now(now);
+        let Some(process) = &mut self.process else {
+            return Ok(Vec::new());
+        };
+        self.highest_wall = self.highest_wall.max(now.wall.0);
+        process.engine.handle(now, event);
+        process.drain()
+    }
+
+    /// The sync that was under way has ended. The batch's records are on the disk now, and `Persisted` is due.
+    pub(crate) fn synced(&mut self) -> Option<(Seq, Vec<Record>)> {
+        let process = self.process.as_mut()?;
+        match process.sync.take()? {
+            Sync::Batch(seq, records) => {
+                self.disk.journal.extend(records.iter().cloned());
+                Some((seq, records))
+            }
+            Sync::Snapshot(records) => {
+                self.disk.journal = records;
+                None
+            }
+        }
+    }
+
+    /// The archive's sync has ended.
+    pub(crate) fn archived(&mut self) {
+        if let Some(process) = &mut self.process {
+            let count = std::mem::take(&mut process.archiving);
+            self.disk.archive.extend(process.committed.drain(..count));
+        }
+    }
+}
+
+impl Process {
+    /// All that the engine wants to be done.
+    pub(crate) fn drain(&mut self) -> Result<Vec<Output>, Violation> {
+        let mut outputs = Vec::new();
+        while let Some(output) = self.engine.poll_output() {
+            outputs.push(output);
+            if outputs.len() > MAX_OUTPUTS {
+                return broken(Invariant::Bounds, "one event causes outputs without end");
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// Takes records for the next sync.
+    pub(crate) fn persist(&mut self, seq: Seq, records: &[Record]) -> Result<(), Violation> {
+        if seq.0 != self.newest.0 + 1 || records.is_empty() {
+            return broken(
+                Invariant::Contract,
+                format!(
+                    "Persist {} after {}, {} records",
+                    seq.0,
+                    self.newest.0,
+                    records.len()
+                ),
+            );
+        }
+        self.newest = seq;
+        self.buffer.extend_from_slice(records);
+        Ok(())
+    }
+
+    /// Begins a sync if there is something to write and none is under way.
+    pub(crate) fn begin_sync(&mut self) -> bool {
+        if self.sync.is_some() || self.buffer.is_empty() {
+            return false;
+        }
+        let records = std::mem::take(&mut self.buffer);
+        self.sync = Some(Sync::Batch(self.newest, records));
+        true
+    }
+
+    /// Begins a new journal segment, if nothing is under way and all is archived.
+    pub(crate) fn begin_prune(&mut self) -> bool {
+        let idle = self.sync.is_none() && self.buffer.is_empty() && self.committed.is_empty();
+        let records = idle.then(|| self.engine.snapshot()).flatten();
+        let Some(records) = records.filter(|records| !records.is_empty()) else {
+            return false;
+        };
+        self.sync = Some(Sync::Snapshot(records));
+        true
+    }
+
+    /// Applies final blocks and queues them for the archive.
+    pub(crate) fn commit(&mut self, commit: Commit) -> Result<(), Violation> {
+        let last = commit.blocks.len().saturating_sub(1);
+        for (at, block) in commit.blocks.into_iter().enumerate() {
+            self.application.commit(&block)?;
+            let own = if at == last {
+                commit.finalization.clone()
+            } else {
+                None
+            };
+            self.committed.push((block, own));
+        }
+        Ok(())
+    }
+
+    /// Begins to sync the archive, if there is something and it is not under way.
+    pub(crate) fn begin_archive(&mut self) -> bool {
+        let begins = self.archiving == 0 && !self.committed.is_empty();
+        if begins {
+            self.archiving = self.committed.len();
+        }
+        begins
+    }
+}

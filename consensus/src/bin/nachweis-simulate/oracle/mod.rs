@@ -1,0 +1,256 @@
+//! Judges a run from outside: it sees what leaves the nodes, what they write and what they commit, and trusts none
+//! of them. Only honest validators can break a promise.
+
+mod certificates;
+mod chain;
+mod durability;
+mod votes;
+
+use crate::clock::Time;
+use crate::plan::Plan;
+use crate::roster::Roster;
+use crate::violation::{Checked, Invariant, broken, check};
+use certificates::Certificates;
+pub(crate) use chain::Chain;
+use consensus::{Alarm, Block, Commit, Message, Record};
+use durability::Durable;
+use ledger::vote::Vote;
+use votes::Votes;
+
+/// Everything that was seen, by invariant.
+pub(crate) struct Oracle {
+    honest: Vec<bool>,
+    pub(crate) chain: Chain,
+    votes: Votes,
+    certificates: Certificates,
+    durable: Vec<Durable>,
+    /// Votes, proposals and certificates that honest validators sent: what an idle network has none of.
+    pub(crate) traffic: u64,
+    /// Records that honest validators wrote.
+    pub(crate) written: u64,
+    pub(crate) evidence: u64,
+    anchor_view: bool,
+}
+
+impl Oracle {
+    pub(crate) fn new(plan: &Plan, roster: &Roster) -> Self {
+        Self {
+            honest: (0..plan.n).map(|node| plan.is_honest(node)).collect(),
+            chain: Chain::new(roster.spec.anchor),
+            votes: Votes::default(),
+            certificates: Certificates::default(),
+            durable: (0..plan.n).map(|_| Durable::default()).collect(),
+            traffic: 0,
+            written: 0,
+            evidence: 0,
+            anchor_view: plan.rules.anchor_interval_ms > 0,
+        }
+    }
+
+    pub(crate) fn is_honest(&self, node: usize) -> bool {
+        self.honest[node]
+    }
+
+    /// A process starts from these records and blocks.
+    pub(crate) fn started<'a>(
+        &mut self,
+        node: usize,
+        roster: &Roster,
+        records: &[Record],
+        archive: impl Iterator<Item = &'a (Block, Option<ledger::certificate::Certificate>)>,
+    ) -> Checked {
+        if !self.honest[node] {
+            return Ok(());
+        }
+        self.durable[node] = Durable::default();
+        self.durable(node, records);
+        let mut height = 0;
+        for (block, finalization) in archive {
+            self.durable[node].archived(block, finalization.as_ref());
+            height = block.header.height.0;
+        }
+        self.chain.restarted(node, height)?;
+        for record in records {
+            self.written_record(roster, record)?;
+        }
+        Ok(())
+    }
+
+    /// A message leaves a node, to one peer or to all.
+    pub(crate) fn sent(&mut self, node: usize, roster: &Roster, message: &Message) -> Checked {
+        if !self.honest[node] {
+            return Ok(());
+        }
+        let durable = &self.durable[node];
+        match message {
+            Message::Vote(vote) => {
+                self.traffic += 1;
+                durable.allows_vote(node, vote)?;
+                self.votes.sent(node, vote)?;
+            }
+            Message::Proposal(proposal) => {
+                self.traffic += 1;
+                durable.allows_vote(node, &proposal.vote)?;
+                self.votes.sent(node, &proposal.vote)?;
+                for certificate in &*proposal.justification {
+                    durable.allows_certificate(node, certificate)?;
+                    self.certificates.seen(roster, certificate)?;
+                }
+            }
+            Message::Certificate(certificate) => {
+                self.traffic += 1;
+                durable.allows_certificate(node, certificate)?;
+                self.certificates.seen(roster, certificate)?;
+            }
+            Message::CertResp(list) => {
+                for certificate in &**list {
+                    durable.allows_certificate(node, certificate)?;
+                    self.certificates.seen(roster, certificate)?;
+                }
+            }
+            Message::SyncResp(response) => {
+                self.certificates.seen(roster, &response.certificate)?;
+            }
+            Message::Hello(_)
+            | Message::Seen(_)
+            | Message::Status(_)
+            | Message::Fetch(_)
+            | Message::Block(_)
+            | Message::CertReq(_)
+            | Message::SyncReq(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A node writes records; they are not durable yet.
+    pub(crate) fn writes(&mut self, node: usize, roster: &Roster, records: &[Record]) -> Checked {
+        if !self.honest[node] {
+            return Ok(());
+        }
+        self.written += records.len() as u64;
+        records
+            .iter()
+            .try_for_each(|record| self.written_record(roster, record))
+    }
+
+    /// Records became durable, and the node is told.
+    pub(crate) fn durable(&mut self, node: usize, records: &[Record]) {
+        if self.honest[node] {
+            self.durable[node].add(records);
+        }
+    }
+
+    /// Blocks of the archive became durable.
+    pub(crate) fn archived(
+        &mut self,
+        node: usize,
+        frames: &[(Block, Option<ledger::certificate::Certificate>)],
+    ) {
+        for (block, finalization) in frames {
+            self.durable[node].archived(block, finalization.as_ref());
+        }
+    }
+
+    /// A node commits.
+    pub(crate) fn commits(
+        &mut self,
+        now: Time,
+        node: usize,
+        roster: &Roster,
+        commit: &Commit,
+    ) -> Checked {
+        if !self.honest[node] {
+            return Ok(());
+        }
+        check(
+            !commit.blocks.is_empty(),
+            Invariant::Contract,
+            || "an empty commit",
+        )?;
+        self.durable[node].allows_commit(node, &commit.blocks)?;
+        for block in &commit.blocks {
+            self.chain.committed(now, node, block)?;
+        }
+        if let (Some(finalization), Some(last)) = (&commit.finalization, commit.blocks.last()) {
+            self.certificates.seen(roster, finalization)?;
+            let fits = finalization.block() == last.block_ref()
+                && finalization.kind() == ledger::vote::VoteKind::Finalize;
+            check(
+                fits,
+                Invariant::Contract,
+                || "a commit's finalization is of another block",
+            )?;
+        }
+        Ok(())
+    }
+
+    /// A node shows that a validator voted twice.
+    pub(crate) fn evidence(&mut self, node: usize, a: &Vote, b: &Vote) -> Checked {
+        self.evidence += 1;
+        let accused = usize::from(a.signer.0);
+        let innocent = self.honest[node] && self.honest.get(accused) == Some(&true);
+        check(!innocent, Invariant::Evidence, || {
+            format!("#{node} shows {a:?} against {b:?}")
+        })?;
+        let real = a.signer == b.signer
+            && a.view == b.view
+            && ledger::codec::encode(a) < ledger::codec::encode(b);
+        check(real || !self.honest[node], Invariant::Evidence, || {
+            format!("#{node} shows as evidence what is none: {a:?}, {b:?}")
+        })
+    }
+
+    /// A node raises an alarm.
+    pub(crate) fn alarm(&self, node: usize, alarm: Alarm) -> Checked {
+        match alarm {
+            Alarm::Clock(_) => Ok(()),
+            Alarm::Contract(_) if self.honest[node] => {
+                broken(Invariant::Contract, format!("#{node}: {alarm}"))
+            }
+            Alarm::Divergence(_)
+            | Alarm::Quarantine
+            | Alarm::OtherInstance(_)
+            | Alarm::Contract(_) => check(!self.honest[node], Invariant::Alarm, || {
+                format!("#{node}: {alarm}")
+            }),
+        }
+    }
+
+    /// An honest node that sends a vote for a new block, by its clock.
+    pub(crate) fn block_time(
+        &self,
+        node: usize,
+        block: &Block,
+        highest_wall: u64,
+        drift: u64,
+    ) -> Checked {
+        let parent = self.chain.time_of(&block.header.parent);
+        let time = block.header.time_ms.0;
+        let fits = time <= highest_wall.saturating_add(drift)
+            || parent.is_none_or(|parent| time <= parent.0 + 1);
+        check(fits || !self.honest[node], Invariant::Times, || {
+            format!(
+                "#{node} votes for block time {time} while its clock never showed more than {highest_wall}"
+            )
+        })
+    }
+
+    /// Whether this run writes anchors, so that it is never idle.
+    pub(crate) const fn has_anchors(&self) -> bool {
+        self.anchor_view
+    }
+
+    fn written_record(&mut self, roster: &Roster, record: &Record) -> Checked {
+        match record {
+            Record::Certificate(certificate) => self.certificates.seen(roster, certificate),
+            Record::EpochStart { .. }
+            | Record::Quarantine { .. }
+            | Record::Floor { .. }
+            | Record::Stopped { .. }
+            | Record::Block(_)
+            | Record::OwnVote { .. }
+            | Record::FinTip { .. }
+            | Record::Evidence { .. } => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! What a seed stands for: which validators are there, what is wrong with them, and when.
+//!
+//! Swarm style: each seed draws which classes of faults it has at all, so that some runs see one fault alone and
+//! others see everything at once.
+
+use crate::byzantine::{ALL, Mischief};
+use crate::clock::{Clock, Time};
+use crate::crypto::Crypto;
+use crate::random::{Random, Stream};
+use consensus::{Rules, Timing};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Something that goes wrong at one moment.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// A process dies and is started again after so long.
+    Crash { node: usize, down: Time },
+    /// A process is told to stop, stops, and is started again after so long.
+    Stop { node: usize, down: Time },
+    /// A process dies and is never started again.
+    Die { node: usize },
+    /// Nodes hear only those of their own group, for so long.
+    Partition { groups: Vec<u8>, lasts: Time },
+    /// A connection breaks for so long.
+    Disconnect { a: usize, b: usize, lasts: Time },
+    /// A wall clock jumps.
+    Jump { node: usize, by: i64 },
+}
+
+/// How the network treats messages before GST; all in thousandths or ms.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Weather {
+    pub(crate) delay: (u64, u64),
+    pub(crate) tail: u64,
+    pub(crate) loss: u64,
+    pub(crate) duplicates: u64,
+}
+
+/// How the disk and the application behave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slowness {
+    /// Longest sync, in ms.
+    pub(crate) sync: u64,
+    /// Longest answer of the application, in ms.
+    pub(crate) answer: u64,
+    /// Longest wait of a message between the doors `admit` and `handle`, in ms.
+    pub(crate) workers: u64,
+    /// The journal is pruned about this often, in ms; 0 = never.
+    pub(crate) prune: u64,
+}
+
+/// One run, decided beforehand.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) n: usize,
+    pub(crate) crypto: Crypto,
+    pub(crate) timing: Timing,
+    pub(crate) rules: Rules,
+    pub(crate) byzantine: BTreeMap<usize, Vec<Mischief>>,
+    pub(crate) dead: BTreeSet<usize>,
+    pub(crate) clocks: Vec<Clock>,
+    pub(crate) starts: Vec<Time>,
+    pub(crate) weather: Weather,
+    pub(crate) slowness: Slowness,
+    pub(crate) faults: Vec<(Time, Fault)>,
+    /// When a record is submitted, and to whom.
+    pub(crate) load: Vec<(Time, usize)>,
+    /// From here on the network is good, every process is up, and nothing more goes wrong.
+    pub(crate) gst: Time,
+}
+
+impl Plan {
+    /// A run in which nothing goes wrong: the ground of directed scenarios.
+    pub(crate) fn calm(seed: u64, n: usize) -> Self {
+        Self {
+            seed,
+            n,
+            crypto: Crypto::Mock,
+            timing: Timing::default(),
+            rules: Rules::default(),
+            byzantine: BTreeMap::new(),
+            dead: BTreeSet::new(),
+            clocks: vec![Clock::default(); n],
+            starts: vec![0; n],
+            weather: Weather::default(),
+            slowness: Slowness {
+                sync: 3,
+                answer: 2,
+                workers: 0,
+                prune: 0,
+            },
+            faults: Vec::new(),
+            load: Vec::new(),
+            gst: 0,
+        }
+    }
+
+    /// The run that a seed stands for, with `n` validators or as many as the seed draws.
+    pub(crate) fn draw(seed: u64, n: Option<usize>, crypto: Crypto) -> Self {
+        let mut random = Random::new(seed, Stream::Plan);
+        let drawn = match random.below(20) {
+            0..8 => 4,
+            8..12 => 5,
+            12..17 => 7,
+            _ => 10,
+        };
+        let mut plan = Self::calm(seed, n.unwrap_or(drawn));
+        plan.crypto = crypto;
+        plan.gst = random.between(4_000, 20_000);
+        if random.chance(300) {
+            plan.timing.delta_ms = 30;
+            plan.timing.delta_max_ms = 480;
+        }
+        if random.chance(80) {
+            plan.rules.anchor_interval_ms = 4_000;
+        }
+        plan.draw_weather(&mut random);
+        plan.draw_faulty(&mut random);
+        plan.draw_clocks(&mut random);
+        plan.draw_crashes(&mut random);
+        plan.draw_load(&mut random);
+        plan
+    }
+
+    /// Validators that are neither byzantine nor dead.
+    pub(crate) fn is_honest(&self, node: usize) -> bool {
+        !self.byzantine.contains_key(&node)
+    }
+
+    const fn f(&self) -> usize {
+        (self.n - 1) / 3
+    }
+
+    fn draw_weather(&mut self, random: &mut Random) {
+        self.weather = Weather {
+            delay: if random.chance(700) {
+                (3, 120)
+            } else {
+                (1, 15)
+            },
+            tail: if random.chance(500) { 80 } else { 0 },
+            loss: if random.chance(600) { 120 } else { 0 },
+            duplicates: if random.chance(400) { 40 } else { 0 },
+        };
+        self.slowness = Slowness {
+            sync: *pick(random, &[1, 15, 15, 60]),
+            answer: *pick(random, &[0, 5, 20, 150]),
+            workers: *pick(random, &[0, 0, 3, 12]),
+            prune: *pick(random, &[0, 1_500, 4_000]),
+        };
+        if random.chance(500) {
+            let mut at = random.between(500, 3_000);
+            while at < self.gst {
+                let groups = (0..self.n)
+                    .map(|_| u8::try_from(random.below(3)).unwrap_or(0))
+                    .collect();
+                let lasts = random.between(300, 2_800);
+                self.faults.push((at, Fault::Partition { groups, lasts }));
+                at += lasts + random.between(100, 3_000);
+            }
+        }
+        if random.chance(300) {
+            for _ in 0..random.between(1, 12) {
+                let (a, b) = (random.index(self.n), random.index(self.n));
+                let lasts = random.between(20, 2_000);
+                if a != b {
+                    let at = random.below(self.gst);
+                    self.faults.push((at, Fault::Disconnect { a, b, lasts }));
+                }
+            }
+        }
+    }
+
+    /// Up to f validators are byzantine or die.
+    fn draw_faulty(&mut self, random: &mut Random) {
+        let mut order: Vec<_> = (0..self.n).collect();
+        random.shuffle(&mut order);
+        let faulty = random.index(self.f() + 1);
+        let faulty = if random.chance(300) { self.f() } else { faulty };
+        for &node in order.iter().take(faulty) {
+            if random.chance(250) {
+                self.dead.insert(node);
+                let at = random.below(self.gst);
+                self.faults.push((at, Fault::Die { node }));
+                continue;
+            }
+            let mut mischief: Vec<_> = ALL.to_vec();
+            random.shuffle(&mut mischief);
+            mischief.truncate(random.index(4) + 1);
+            self.byzantine.insert(node, mischief);
+        }
+    }
+
+    fn draw_clocks(&mut self, random: &mut Random) {
+        let offsets = random.chance(500);
+        let furthest = *pick(random, &[400, 400, 2_000]);
+        let drifts = random.chance(400);
+        for clock in &mut self.clocks {
+            if offsets {
+                clock.offset = signed(random, furthest);
+            }
+            if drifts {
+                clock.drift = signed(random, 200);
+            }
+        }
+        if random.chance(150) {
+            let by = signed(random, 3_600_000);
+            let at = random.below(self.gst);
+            for node in 0..self.n {
+                self.faults.push((at, Fault::Jump { node, by }));
+            }
+        } else if random.chance(150) {
+            // A wrong clock makes its validator useless for new blocks, so it counts among the f faulty.
+            let faulty = self.byzantine.len() + self.dead.len();
+            if faulty < self.f() {
+                let node = random.index(self.n);
+                let by = signed(random, 3_600_000);
+                let at = random.below(self.gst);
+                self.faults.push((at, Fault::Jump { node, by }));
+            }
+        }
+    }
+
+    fn draw_crashes(&mut self, random: &mut Random) {
+        let late = random.chance(200);
+        for start in &mut self.starts {
+            *start = random.below(300);
+            if late && random.chance(300) {
+                *start = random.below(self.gst);
+            }
+        }
+        let down = |random: &mut Random| random.between(50, 2_550);
+        if random.chance(500) {
+            for _ in 0..random.between(1, 10) {
+                let node = random.index(self.n);
+                let down = down(random);
+                let at = random.below(self.gst);
+                let fault = if random.chance(200) {
+                    Fault::Stop { node, down }
+                } else {
+                    Fault::Crash { node, down }
+                };
+                self.faults.push((at, fault));
+            }
+        }
+        if random.chance(250) {
+            for _ in 0..random.between(1, 3) {
+                let at = random.below(self.gst);
+                for node in 0..self.n {
+                    let down = down(random);
+                    self.faults.push((at, Fault::Crash { node, down }));
+                }
+            }
+        }
+        if random.chance(200) {
+            let node = random.index(self.n);
+            let mut at = random.below(self.gst);
+            for _ in 0..random.between(2, 12) {
+                let down = random.between(1, 60);
+                self.faults.push((at, Fault::Crash { node, down }));
+                at += down + random.between(1, 400);
+            }
+            self.faults.retain(|(at, _)| *at < self.gst);
+        }
+    }
+
+    fn draw_load(&mut self, random: &mut Random) {
+        let count = random.between(3, 80);
+        for _ in 0..count {
+            let at = random.below(self.gst + 2_000);
+            let node = random.index(self.n);
+            self.load.push((at, node));
+        }
+        self.load.sort_unstable();
+    }
+}
+
+fn pick<'a, T>(random: &mut Random, items: &'a [T]) -> &'a T {
+    &items[random.index(items.len())]
+}
+
+fn signed(random: &mut Random, most: u64) -> i64 {
+    let value = i64::try_from(random.below(2 * most + 1)).unwrap_or(0);
+    value - i64::try_from(most).unwrap_or(0)
+}

@@ -1,0 +1,97 @@
+//! One seed from beginning to end: trouble, then good weather until all is final, then rest, then one more record.
+
+use crate::clock::Time;
+use crate::plan::{Fault, Plan};
+use crate::trace::{Trace, Words};
+use crate::violation::{Failure, Invariant, broken, check};
+use crate::world::{Figures, LIVENESS, World};
+
+/// Dead leaders are skipped and everything calms down within this time after the last block.
+const SETTLE: Time = 40_000;
+/// Then nothing may happen for this long.
+const REST: Time = 30_000;
+/// A record after the rest is final everywhere within this time.
+const WAKE: Time = 30_000;
+
+/// What came of a seed.
+pub(crate) struct Outcome {
+    pub(crate) hash: u64,
+    pub(crate) figures: Figures,
+    pub(crate) height: u64,
+    pub(crate) result: Result<(), Failure>,
+    /// The last events in words, if they were asked for.
+    pub(crate) last: Vec<String>,
+}
+
+/// Runs a plan. The same plan always gives the same hash.
+pub(crate) fn run(plan: Plan, words: Words) -> Outcome {
+    let mut world = World::new(plan, Trace::new(words));
+    let result = whole(&mut world);
+    Outcome {
+        hash: world.trace.hash(),
+        figures: world.figures,
+        height: world.oracle.chain.height(),
+        result,
+        last: world.trace.last(),
+    }
+}
+
+fn whole(world: &mut World) -> Result<(), Failure> {
+    let gst = world.plan.gst;
+    finish(world, gst + LIVENESS + 2_000)?;
+    let last = world.plan.load.last().map_or(0, |(at, _)| *at);
+    world.figures.settled = world.now - gst.max(last);
+    if world.oracle.has_anchors() {
+        return Ok(());
+    }
+    rest(world)?;
+    wake(world)
+}
+
+/// Everything submitted becomes final everywhere before the deadline.
+pub(crate) fn finish(world: &mut World, deadline: Time) -> Result<(), Failure> {
+    let is_final = world.run_until_final(deadline)?;
+    check(is_final, Invariant::Liveness, || world.standing())
+        .map_err(|violation| world.failure(violation))
+}
+
+/// I16: once all is final, there is one view change per dead leader, and then nothing.
+pub(crate) fn rest(world: &mut World) -> Result<(), Failure> {
+    // Byzantine validators could go on for ever; what is asked here is that honest ones do not.
+    for node in 0..world.plan.n {
+        if !world.plan.is_honest(node) {
+            world
+                .fault(Fault::Die { node })
+                .map_err(|violation| world.failure(violation))?;
+        }
+    }
+    world.run_until(world.now + SETTLE)?;
+    let before = silence(world);
+    world.run_until(world.now + REST)?;
+    let after = silence(world);
+    check(before == after, Invariant::Quiescence, || {
+        format!(
+            "messages, records written, views before {before:?}, after {after:?}\n{}",
+            world.standing()
+        )
+    })
+    .map_err(|violation| world.failure(violation))
+}
+
+fn wake(world: &mut World) -> Result<(), Failure> {
+    let Some(node) = world.watched().map(|node| node.index).next() else {
+        return broken(Invariant::Liveness, "nobody is left")
+            .map_err(|violation| world.failure(violation));
+    };
+    world.submit(node);
+    finish(world, world.now + WAKE)
+}
+
+fn silence(world: &World) -> (u64, u64, Vec<u64>) {
+    let views = world
+        .watched()
+        .filter_map(|node| node.process.as_ref())
+        .map(|process| process.engine.status().view.0)
+        .collect();
+    (world.oracle.traffic, world.oracle.written, views)
+}

@@ -1,0 +1,301 @@
+//! The driver's part of the contract: carries out what an engine wants, in order.
+
+use super::World;
+use super::happen::{Frame, Happening, Inside};
+use crate::byzantine::{Frames, node_of};
+use crate::crypto::fold;
+use crate::node::Process;
+use crate::trace;
+use crate::violation::{Checked, Invariant, broken, check};
+use consensus::message::{SyncReq, SyncResp};
+use consensus::{Event, Message, Mono, Output, Peer, Seq, ServeRequest};
+use ledger::vote::VoteKind;
+use std::sync::Arc;
+
+/// No run lasts this long, in ms.
+const FOREVER: u64 = 1 << 40;
+
+impl World {
+    /// Carries out all outputs of one event, then starts what can be started.
+    pub(super) fn carry(&mut self, node: usize, outputs: Vec<Output>) -> Checked {
+        for output in outputs {
+            self.trace.outcome(code(&output), || trace::output(&output));
+            self.carry_one(node, output)?;
+        }
+        let process = self.nodes[node].process.as_mut();
+        if process.is_some_and(Process::begin_sync) {
+            self.plan_sync(node, Inside::Synced);
+        }
+        self.begin_archive(node);
+        self.watch(node)
+    }
+
+    fn carry_one(&mut self, node: usize, output: Output) -> Checked {
+        match output {
+            Output::Persist { seq, records } => self.persist(node, seq, &records),
+            Output::Broadcast(message) => self.send(node, None, &message),
+            Output::Send { to, message } => {
+                let to = node_of(&self.roster, &to);
+                self.send(node, Some(to), &message)
+            }
+            Output::SetTimer { at } => {
+                self.set_timer(node, at);
+                Ok(())
+            }
+            Output::Serve { to, request } => self.serve(node, &to, &request),
+            Output::Evidence { a, b } => self.oracle.evidence(node, &a, &b),
+            Output::Alarm(alarm) => self.oracle.alarm(node, alarm),
+            Output::Ban { peer, offence } => {
+                let peer = node_of(&self.roster, &peer);
+                self.ban(node, peer, &offence.to_string())
+            }
+            Output::Sealed(block) => {
+                let detail = format!("#{node}: {block:?} is no SEAL block");
+                broken(Invariant::Contract, detail)
+            }
+            Output::Head(_)
+            | Output::Build(_)
+            | Output::Validate { .. }
+            | Output::Commit(_)
+            | Output::Forget(_) => self.apply(node, output),
+        }
+    }
+
+    /// Outputs for the application.
+    fn apply(&mut self, node: usize, output: Output) -> Checked {
+        let Some(process) = &mut self.nodes[node].process else {
+            return Ok(());
+        };
+        match output {
+            Output::Head(head) => {
+                process.head = head;
+                self.ask_work(node);
+            }
+            Output::Build(request) => {
+                let view = request.view;
+                let event = match process.application.build(&request)? {
+                    Some(block) => Event::ProposalReady { view, block },
+                    None => Event::BuildEmpty { view },
+                };
+                self.answer(node, event);
+            }
+            Output::Validate { hash, block } => {
+                check(
+                    hash == block.hash(),
+                    Invariant::Contract,
+                    || "Validate names another block than it carries",
+                )?;
+                let verdict = process.application.validate(&block)?;
+                let block = hash;
+                self.answer(node, Event::BlockValidated { block, verdict });
+            }
+            Output::Commit(commit) => {
+                self.oracle.commits(self.now, node, &self.roster, &commit)?;
+                process.commit(commit)?;
+            }
+            Output::Forget(hash) => process.application.forget(&hash),
+            Output::Persist { .. }
+            | Output::Broadcast(_)
+            | Output::Send { .. }
+            | Output::SetTimer { .. }
+            | Output::Serve { .. }
+            | Output::Evidence { .. }
+            | Output::Alarm(_)
+            | Output::Ban { .. }
+            | Output::Sealed(_) => {}
+        }
+        Ok(())
+    }
+
+    fn set_timer(&mut self, node: usize, at: Mono) {
+        // Timers ring late, never early.
+        let late = self.chance.below(4);
+        let clock = self.nodes[node].clock;
+        let Some(process) = &mut self.nodes[node].process else {
+            return;
+        };
+        process.timer += 1;
+        let timer = Inside::Timer(process.timer);
+        let after = clock.when(process.started, at).saturating_sub(self.now);
+        self.plan_inside(node, after.saturating_add(late).min(FOREVER), timer);
+    }
+
+    fn plan_sync(&mut self, node: usize, what: Inside) {
+        let after = self.chance.below(self.plan.slowness.sync + 1);
+        self.plan_inside(node, after, what);
+    }
+
+    fn persist(&mut self, node: usize, seq: Seq, records: &[consensus::Record]) -> Checked {
+        self.oracle.writes(node, &self.roster, records)?;
+        match &mut self.nodes[node].process {
+            Some(process) => process.persist(seq, records),
+            None => Ok(()),
+        }
+    }
+
+    /// The application takes its time.
+    fn answer(&mut self, node: usize, event: Event) {
+        let after = self.chance.below(self.plan.slowness.answer + 1);
+        self.plan_inside(node, after, Inside::Answer(Box::new(event)));
+    }
+
+    /// `WorkChanged` follows soon; one stands for several changes.
+    pub(super) fn ask_work(&mut self, node: usize) {
+        let process = self.nodes[node].process.as_mut();
+        if let Some(process) = process.filter(|process| !process.work_asked) {
+            process.work_asked = true;
+            let after = self.chance.below(3);
+            self.plan_inside(node, after, Inside::Work);
+        }
+    }
+
+    pub(super) fn work(&mut self, node: usize) -> Checked {
+        let Some(process) = &mut self.nodes[node].process else {
+            return Ok(());
+        };
+        process.work_asked = false;
+        let head = process.head;
+        match process.application.includable(&head.hash) {
+            Some(includable) => {
+                let head = head.hash;
+                self.feed(node, 6, Event::WorkChanged { head, includable })
+            }
+            // A commit overtook this head; the engine names another.
+            None if head.height <= process.application.tip().height => Ok(()),
+            None => broken(
+                Invariant::Contract,
+                format!("#{node} heads for {head:?}, whose state is unknown"),
+            ),
+        }
+    }
+
+    pub(super) fn begin_archive(&mut self, node: usize) {
+        let process = self.nodes[node].process.as_mut();
+        if process.is_some_and(Process::begin_archive) {
+            self.plan_sync(node, Inside::Archived);
+        }
+    }
+
+    pub(super) fn prune(&mut self, node: usize) {
+        let every = self.plan.slowness.prune;
+        let again = self.chance.between(every / 2, every);
+        self.plan_inside(node, again, Inside::Prune);
+        let process = self.nodes[node].process.as_mut();
+        if process.is_some_and(Process::begin_prune) {
+            self.plan_sync(node, Inside::Synced);
+        }
+    }
+
+    fn serve(&mut self, node: usize, to: &Peer, request: &ServeRequest) -> Checked {
+        let to = node_of(&self.roster, to);
+        let archive = &self.nodes[node].disk.archive;
+        let from = |height: u64| usize::try_from(height.max(1) - 1).unwrap_or(usize::MAX);
+        let message = match request {
+            ServeRequest::Block(block) => archive
+                .get(from(block.height.0))
+                .filter(|(held, _)| held.block_ref() == *block)
+                .map(|(held, _)| Message::Block(held.clone())),
+            ServeRequest::Sync(request @ SyncReq { from: first, .. }) => {
+                let frames = archive.iter().skip(from(first.0)).cloned();
+                SyncResp::collect(request, frames).map(Message::SyncResp)
+            }
+        };
+        match message {
+            Some(message) => self.send(node, Some(to), &message),
+            None => Ok(()),
+        }
+    }
+
+    /// An engine's message to one peer, or to all.
+    fn send(&mut self, node: usize, to: Option<usize>, message: &Message) -> Checked {
+        self.oracle.sent(node, &self.roster, message)?;
+        self.check_time(node, message)?;
+        let targets = match to {
+            Some(to) => to..to + 1,
+            None => 0..self.plan.n,
+        };
+        let targets = targets.filter(|to| *to != node);
+        if self.shells[node].is_some() {
+            let frames =
+                self.with_shell(node, |shell, scene| shell.outgoing(scene, targets, message));
+            self.send_frames(node, frames);
+            return Ok(());
+        }
+        let bytes: Arc<[u8]> = message.encode().into();
+        let hash = fold(0, &bytes);
+        for to in targets {
+            if self
+                .gate
+                .as_mut()
+                .is_none_or(|gate| gate(node, to, message))
+            {
+                self.transmit(node, to, &bytes, hash);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn send_frames(&mut self, node: usize, frames: Frames) {
+        for (to, bytes) in frames {
+            let hash = fold(0, &bytes);
+            self.transmit(node, to, &bytes.into(), hash);
+        }
+    }
+
+    fn transmit(&mut self, from: usize, to: usize, bytes: &Arc<[u8]>, hash: u64) {
+        let incarnation = self.nodes[from].incarnations;
+        let Some(generation) = self.network.connection(from, incarnation, to) else {
+            return;
+        };
+        self.figures.messages += 1;
+        for at in self.network.route(self.now, from, to).into_iter().flatten() {
+            let frame = Frame {
+                from,
+                to,
+                generation,
+                bytes: Arc::clone(bytes),
+                hash,
+            };
+            self.queue.plan(at, Happening::Deliver(frame));
+        }
+    }
+
+    /// I13, at the moment when an honest validator stands up for a new block.
+    fn check_time(&self, node: usize, message: &Message) -> Checked {
+        let (view, block) = match message {
+            Message::Vote(vote) if vote.kind == VoteKind::Notarize => (vote.view, vote.block),
+            _ => return Ok(()),
+        };
+        let Some(process) = &self.nodes[node].process else {
+            return Ok(());
+        };
+        let drift = self.plan.rules.drift_ms;
+        match process.engine.block(&block) {
+            Some(block) if block.header.view == view => {
+                self.oracle
+                    .block_time(node, block, self.nodes[node].highest_wall, drift)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A number for the trace's hash; messages add their own when they arrive.
+const fn code(output: &Output) -> u64 {
+    match output {
+        Output::Persist { seq, records } => 1 << 32 | seq.0 << 40 | records.len() as u64,
+        Output::Broadcast(_) => 2 << 32,
+        Output::Send { .. } => 3 << 32,
+        Output::SetTimer { at } => 4 << 32 ^ at.0,
+        Output::Head(head) => 5 << 32 ^ head.height.0,
+        Output::Build(request) => 6 << 32 ^ request.view.0,
+        Output::Validate { .. } => 7 << 32,
+        Output::Commit(commit) => 8 << 32 ^ commit.blocks.len() as u64,
+        Output::Forget(_) => 9 << 32,
+        Output::Serve { .. } => 10 << 32,
+        Output::Evidence { .. } => 11 << 32,
+        Output::Alarm(_) => 12 << 32,
+        Output::Ban { .. } => 13 << 32,
+        Output::Sealed(_) => 14 << 32,
+    }
+}

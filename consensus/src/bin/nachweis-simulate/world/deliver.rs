@@ -1,0 +1,90 @@
+//! The way of a message into an engine, through the three doors: decode, admit, verify.
+
+use super::World;
+use super::happen::{Frame, Happening, Inside};
+use crate::trace;
+use crate::violation::{Checked, Invariant, Violation, check};
+use consensus::{Event, Message};
+
+/// How long a peer that did what no honest node does stays disconnected, in ms.
+const BANNED: u64 = 2_000;
+
+impl World {
+    pub(super) fn deliver(&mut self, frame: &Frame) -> Checked {
+        let Frame {
+            from,
+            to,
+            generation,
+            ref bytes,
+            hash,
+        } = *frame;
+        let incarnation = self.nodes[to].incarnations;
+        let arrives = self.nodes[to].process.is_some()
+            && self.network.connection(to, incarnation, from) == Some(generation);
+        if !arrives {
+            return Ok(());
+        }
+        let message = match Message::decode(bytes) {
+            Ok(message) => message,
+            Err(error) => return self.ban(to, from, &error.to_string()),
+        };
+        self.trace.event(self.now, to, hash, || {
+            format!("hears from #{from}: {}", trace::message(&message))
+        });
+        let frames = self.with_shell(to, |shell, scene| shell.incoming(scene, from, &message));
+        self.send_frames(to, frames);
+        let peer = self.roster.peers[from];
+        let now = self.nodes[to].now(self.now);
+        let verifier = self.roster.crypto.verifier();
+        let Some(process) = &mut self.nodes[to].process else {
+            return Ok(());
+        };
+        let admitted = process.engine.admit(now, peer, message);
+        let outputs = process.drain()?;
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(reason) => {
+                self.figures.dropped += 1;
+                self.trace.outcome(20, || format!("dropped: {reason}"));
+                return self.carry(to, outputs);
+            }
+        };
+        self.carry(to, outputs)?;
+        let message = match admitted.verify(verifier) {
+            Ok(message) => message,
+            Err(offence) => return self.ban(to, from, &offence.to_string()),
+        };
+        if self.plan.slowness.workers == 0 {
+            return self.feed(
+                to,
+                1,
+                Event::Message {
+                    from: peer,
+                    message,
+                },
+            );
+        }
+        let after = self.chance.below(self.plan.slowness.workers + 1);
+        let message = Box::new(message);
+        self.plan_inside(to, after, Inside::Verified { from, message });
+        Ok(())
+    }
+
+    /// A node disconnects a peer that did what no honest node does.
+    pub(super) fn ban(&mut self, node: usize, peer: usize, reason: &str) -> Checked {
+        self.figures.offences += 1;
+        self.trace
+            .event(self.now, node, 30, || format!("bans #{peer}: {reason}"));
+        let both = self.oracle.is_honest(node) && self.oracle.is_honest(peer);
+        check::<String>(!both, Invariant::HonestRefused, || {
+            format!("#{node} bans #{peer}: {reason}")
+        })?;
+        let Some(generation) = self.network.standing(node, peer) else {
+            return Ok(());
+        };
+        self.disconnect(node, peer, generation)?;
+        let again = Happening::Connect { a: node, b: peer };
+        self.queue.plan(self.now + BANNED, again);
+        Ok::<(), Violation>(())
+    }
+}

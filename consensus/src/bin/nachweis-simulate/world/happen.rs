@@ -1,0 +1,155 @@
+//! What can happen, and to whom it is handed.
+
+use super::World;
+use crate::application::Record;
+use crate::network::Generation;
+use crate::plan::Fault;
+use crate::violation::Checked;
+use consensus::{Event, VerifiedMessage};
+use std::sync::Arc;
+
+/// What is going to happen.
+pub(super) enum Happening {
+    Start {
+        node: usize,
+    },
+    Fault(Fault),
+    Heal,
+    Gst,
+    Connect {
+        a: usize,
+        b: usize,
+    },
+    Disconnect {
+        a: usize,
+        b: usize,
+        generation: Generation,
+    },
+    Deliver(Frame),
+    /// Inside one process: nothing if that process is dead by then.
+    Inside {
+        node: usize,
+        incarnation: u32,
+        what: Inside,
+    },
+    Mischief {
+        node: usize,
+    },
+    Submit {
+        node: usize,
+    },
+    Gossip {
+        node: usize,
+        record: Record,
+    },
+}
+
+/// What happens inside one process.
+pub(super) enum Inside {
+    Verified {
+        from: usize,
+        message: Box<VerifiedMessage>,
+    },
+    Synced,
+    Archived,
+    Timer(u64),
+    Answer(Box<Event>),
+    Work,
+    Prune,
+}
+
+/// Bytes on their way through one connection.
+pub(super) struct Frame {
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) generation: Generation,
+    pub(super) bytes: Arc<[u8]>,
+    /// Of the bytes, for the trace.
+    pub(super) hash: u64,
+}
+
+impl World {
+    pub(super) fn happen(&mut self, happening: Happening) -> Checked {
+        match happening {
+            Happening::Start { node } => self.start(node),
+            Happening::Fault(fault) => self.fault(fault),
+            Happening::Heal => {
+                self.network.partition(None);
+                Ok(())
+            }
+            Happening::Gst => self.gst(),
+            Happening::Connect { a, b } => self.connect(a, b),
+            Happening::Disconnect { a, b, generation } => self.disconnect(a, b, generation),
+            Happening::Deliver(frame) => self.deliver(&frame),
+            Happening::Inside {
+                node,
+                incarnation,
+                what,
+            } => {
+                let process = self.nodes[node].process.as_ref();
+                if process.is_some_and(|process| process.incarnation == incarnation) {
+                    self.inside(node, what)
+                } else {
+                    Ok(())
+                }
+            }
+            Happening::Mischief { node } => self.mischief(node),
+            Happening::Submit { node } => {
+                self.loaded += 1;
+                self.submit(node);
+                Ok(())
+            }
+            Happening::Gossip { node, record } => self.gossip(node, record),
+        }
+    }
+
+    fn inside(&mut self, node: usize, what: Inside) -> Checked {
+        match what {
+            Inside::Verified { from, message } => {
+                let from = self.roster.peers[from];
+                let message = *message;
+                self.feed(node, 1, Event::Message { from, message })
+            }
+            Inside::Synced => match self.nodes[node].synced() {
+                Some((seq, records)) => {
+                    self.oracle.durable(node, &records);
+                    self.feed(node, 2, Event::Persisted { seq })
+                }
+                None => self.carry(node, Vec::new()),
+            },
+            Inside::Archived => {
+                let before = self.nodes[node].disk.archive.len();
+                self.nodes[node].archived();
+                let frames = &self.nodes[node].disk.archive[before..];
+                self.oracle.archived(node, frames);
+                self.begin_archive(node);
+                Ok(())
+            }
+            Inside::Timer(timer) => {
+                let current = self.nodes[node].process.as_ref().map(|p| p.timer);
+                if current == Some(timer) {
+                    self.feed(node, 3, Event::Tick)
+                } else {
+                    Ok(())
+                }
+            }
+            Inside::Answer(event) => self.feed(node, 4, *event),
+            Inside::Work => self.work(node),
+            Inside::Prune => {
+                self.prune(node);
+                Ok(())
+            }
+        }
+    }
+
+    /// Plans something inside a node's present process.
+    pub(super) fn plan_inside(&mut self, node: usize, after: u64, what: Inside) {
+        let incarnation = self.nodes[node].incarnations;
+        let happening = Happening::Inside {
+            node,
+            incarnation,
+            what,
+        };
+        self.queue.plan(self.now + after, happening);
+    }
+}

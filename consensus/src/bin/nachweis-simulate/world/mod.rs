@@ -1,0 +1,295 @@
+//! The world of one run: virtual time, the nodes, the network between them, and the oracle that watches.
+
+mod carry;
+mod deliver;
+mod faults;
+mod happen;
+
+use crate::application::Record;
+use crate::byzantine::{Frames, Scene, Shell};
+use crate::clock::Time;
+use crate::crypto::fold;
+use crate::network::Network;
+use crate::node::Node;
+use crate::oracle::Oracle;
+use crate::plan::Plan;
+use crate::queue::Queue;
+use crate::random::{Random, Stream};
+use crate::roster::Roster;
+use crate::trace::Trace;
+use crate::violation::{Checked, Failure, Invariant, Violation, check};
+use consensus::{Config, Event, Message};
+use happen::Happening;
+
+/// After GST everything must be final everywhere within this time.
+pub(crate) const LIVENESS: Time = 60_000;
+
+/// Figures of one run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) events: u64,
+    pub(crate) messages: u64,
+    pub(crate) dropped: u64,
+    pub(crate) starts: u64,
+    pub(crate) offences: u64,
+    /// Virtual ms from GST, or the last record submitted, until everything was final everywhere.
+    pub(crate) settled: u64,
+}
+
+/// Lets a directed scenario stop messages: (from, to, message) → pass.
+pub(crate) type Gate = Box<dyn FnMut(usize, usize, &Message) -> bool>;
+
+/// One run.
+pub(crate) struct World {
+    pub(crate) now: Time,
+    pub(crate) plan: Plan,
+    pub(crate) roster: Roster,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) oracle: Oracle,
+    pub(crate) trace: Trace,
+    pub(crate) figures: Figures,
+    pub(crate) gate: Option<Gate>,
+    config: Config,
+    network: Network,
+    shells: Vec<Option<Shell>>,
+    queue: Queue<Happening>,
+    chance: Random,
+    records: u32,
+    loaded: usize,
+}
+
+impl World {
+    pub(crate) fn new(plan: Plan, trace: Trace) -> Self {
+        let roster = Roster::new(plan.seed, plan.n, plan.crypto);
+        let mut queue = Queue::new();
+        let mut byzantine = Random::new(plan.seed, Stream::Byzantine);
+        let shells = (0..plan.n)
+            .map(|node| {
+                let mischief = plan.byzantine.get(&node)?;
+                let own = Random::new(byzantine.next(), Stream::Byzantine);
+                Some(Shell::new(node, mischief, &roster, own))
+            })
+            .collect();
+        for (node, at) in plan.starts.iter().enumerate() {
+            queue.plan(*at, Happening::Start { node });
+        }
+        for (at, fault) in &plan.faults {
+            queue.plan(*at, Happening::Fault(fault.clone()));
+        }
+        for (at, node) in &plan.load {
+            queue.plan(*at, Happening::Submit { node: *node });
+        }
+        for node in plan.byzantine.keys() {
+            queue.plan(500, Happening::Mischief { node: *node });
+        }
+        queue.plan(plan.gst, Happening::Gst);
+        let network = Random::new(plan.seed, Stream::Network);
+        Self {
+            now: 0,
+            nodes: (0..plan.n)
+                .map(|node| Node::new(node, plan.clocks[node]))
+                .collect(),
+            oracle: Oracle::new(&plan, &roster),
+            network: Network::new(plan.n, plan.weather, network),
+            config: Config::new(plan.rules, plan.timing).expect("parameters fit together"),
+            chance: Random::new(plan.seed, Stream::Disk),
+            plan,
+            roster,
+            trace,
+            figures: Figures::default(),
+            gate: None,
+            shells,
+            queue,
+            records: 0,
+            loaded: 0,
+        }
+    }
+
+    /// Runs until everything submitted is final everywhere, at the latest until `deadline`. True if it is.
+    pub(crate) fn run_until_final(&mut self, deadline: Time) -> Result<bool, Failure> {
+        self.run(deadline, Self::is_final)
+    }
+
+    /// Runs until that time.
+    pub(crate) fn run_until(&mut self, time: Time) -> Result<(), Failure> {
+        self.run(time, |_| false).map(|_| ())
+    }
+
+    fn run(&mut self, until: Time, done: impl Fn(&Self) -> bool) -> Result<bool, Failure> {
+        while !done(self) {
+            let Some((at, happening)) = self.queue.next(until) else {
+                self.now = until;
+                return Ok(false);
+            };
+            self.now = at;
+            self.figures.events += 1;
+            self.happen(happening)
+                .map_err(|violation| self.failure(violation))?;
+        }
+        Ok(true)
+    }
+
+    pub(crate) const fn failure(&self, violation: Violation) -> Failure {
+        Failure {
+            at: self.now,
+            violation,
+        }
+    }
+
+    /// Whether every honest node that is not gone has every record, and no more will come.
+    pub(crate) fn is_final(&self) -> bool {
+        if self.now < self.plan.gst || self.loaded < self.plan.load.len() {
+            return false;
+        }
+        let all = self.oracle.chain.all_submitted().len();
+        self.watched().all(|node| {
+            node.process
+                .as_ref()
+                .is_some_and(|process| process.application.count() == all)
+        })
+    }
+
+    /// Honest nodes that take part.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = &Node> {
+        self.nodes
+            .iter()
+            .filter(|node| !node.gone && self.oracle.is_honest(node.index))
+    }
+
+    /// Where everybody stands, for people.
+    pub(crate) fn standing(&self) -> String {
+        let all = self.oracle.chain.all_submitted().len();
+        let mut text = format!("{all} records submitted");
+        for node in &self.nodes {
+            let state = match &node.process {
+                None if node.gone => "dead".to_owned(),
+                None => "down".to_owned(),
+                Some(process) => {
+                    let status = process.engine.status();
+                    format!(
+                        "{} records, view {}, finalized view {}, height {} of {}{}",
+                        process.application.count(),
+                        status.view,
+                        status.finalized_view,
+                        status.committed.height,
+                        status.finalized_height,
+                        if status.voting { "" } else { ", not voting" }
+                    )
+                }
+            };
+            let kind = match self.plan.byzantine.get(&node.index) {
+                Some(mischief) => format!(" byzantine {mischief:?}"),
+                None => String::new(),
+            };
+            text.push_str(&format!("\n  #{}{kind}: {state}", node.index));
+        }
+        text
+    }
+
+    /// Gives a node's engine one event and carries out what comes of it.
+    pub(super) fn feed(&mut self, node: usize, kind: u64, event: Event) -> Checked {
+        self.trace.event(self.now, node, kind, || match &event {
+            Event::Message { .. } => "handles the message".to_owned(),
+            other => format!("{other:?}"),
+        });
+        let outputs = self.nodes[node].feed(self.now, event)?;
+        self.carry(node, outputs)
+    }
+
+    /// A record is submitted to a node, which pushes it to all.
+    pub(crate) fn submit(&mut self, node: usize) -> Record {
+        let record = Record::submit(self.records);
+        self.records += 1;
+        self.oracle.chain.submitted(record);
+        for to in 0..self.plan.n {
+            let mut after = 0;
+            if to != node {
+                // Lost pushes are repeated every second.
+                let again = |world: &mut Self, after| {
+                    world.now + after < world.plan.gst
+                        && world.network.route(world.now, node, to)[0].is_none()
+                };
+                while again(self, after) {
+                    after += 1_000;
+                }
+                after += self.chance.between(4, 54);
+            }
+            self.queue
+                .plan(self.now + after, Happening::Gossip { node: to, record });
+        }
+        record
+    }
+
+    fn gossip(&mut self, node: usize, record: Record) -> Checked {
+        let Some(process) = &mut self.nodes[node].process else {
+            return Ok(());
+        };
+        if process.application.offer(record) {
+            self.trace.event(
+                self.now,
+                node,
+                5 ^ fold(0, &record.number().to_le_bytes()),
+                || format!("learns of record {}", record.number()),
+            );
+            self.ask_work(node);
+        }
+        Ok(())
+    }
+
+    fn mischief(&mut self, node: usize) -> Checked {
+        let frames = self.with_shell(node, |shell, scene| shell.tick(scene));
+        if let Some(shell) = &mut self.shells[node] {
+            let next = self.now + shell.pause();
+            self.queue.plan(next, Happening::Mischief { node });
+        }
+        self.send_frames(node, frames);
+        Ok(())
+    }
+
+    /// Lets a byzantine node act; nothing if it is honest or down.
+    fn with_shell(
+        &mut self,
+        node: usize,
+        act: impl FnOnce(&mut Shell, &Scene<'_>) -> Frames,
+    ) -> Frames {
+        let wall = self.nodes[node].now(self.now).wall;
+        match (&mut self.shells[node], &self.nodes[node].process) {
+            (Some(shell), Some(process)) => {
+                let scene = Scene {
+                    roster: &self.roster,
+                    application: &process.application,
+                    wall,
+                };
+                act(shell, &scene)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What must hold of a node after each event.
+    fn watch(&mut self, node: usize) -> Checked {
+        let honest = self.oracle.is_honest(node);
+        let Some(process) = self.nodes[node].process.as_mut().filter(|_| honest) else {
+            return Ok(());
+        };
+        let (before, after) = (process.last_status, process.engine.status());
+        process.last_status = after;
+        let grows = after.view >= before.view
+            && after.finalized_view >= before.finalized_view
+            && after.committed.height >= before.committed.height;
+        check(grows, Invariant::Prefix, || {
+            format!("#{node} goes back from {before:?} to {after:?}")
+        })?;
+        check(
+            after.view > after.finalized_view
+                && after.committed.height >= process.application.tip().height,
+            Invariant::Prefix,
+            || {
+                format!(
+                    "#{node} is in {after:?} with {:?} committed",
+                    process.application.tip()
+                )
+            },
+        )
+    }
+}
