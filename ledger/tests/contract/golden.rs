@@ -4,8 +4,9 @@
 //! `\n` for a line feed. `NACHWEIS_WRITE_GOLDEN=1` writes the file anew; the change then shows in review.
 
 use crate::samples::{
-    auth_state, block, body, certificate, commitment_inputs, detail_leaves, detail_root, doc_state,
-    founded, header, key_state, leaves, records, statement, submission, vote,
+    application, auth_state, block, body, certificate, commitment_inputs, detail_leaves,
+    detail_root, doc_state, founded, header, key_state, leaves, records, statement, submission,
+    vote,
 };
 use crate::world::{A, START, double_vote, key, seed_of, signing_key};
 use borsh::BorshSerialize;
@@ -15,7 +16,7 @@ use ledger::codec::encode;
 use ledger::cosignature;
 use ledger::document::{CommitmentContext, CommitmentRole};
 use ledger::frame;
-use ledger::genesis::{Application, Purpose, possession_bytes};
+use ledger::genesis::{Purpose, possession_bytes};
 use ledger::guard::{Guard, Permit};
 use ledger::hash::{Hash, Tag};
 use ledger::id::{AuthorityId, Height, TimeMs, TreeSize, ValidatorIndex};
@@ -59,24 +60,15 @@ fn founding_lines(lines: &mut Lines, founding: &Founding) {
     lines.value("genesis status root", &founding.tip().status_root_hash());
     lines.value("validator set", founding.set());
     lines.value("validator set hash", &founding.set().hash());
-    let authority = &genesis.authorities[0];
-    let (domain, created) = (&genesis.domain, TimeMs(START));
-    let possessions = authority.keys().into_iter().map(|(purpose, key)| {
-        let message = possession_bytes(domain, created, authority, purpose, &key);
-        signing_key(&format!("possession {}", purpose.code())).sign(&message)
-    });
-    let possessions: Vec<_> = possessions.collect();
-    let application = Application {
-        version: 1,
-        domain: domain.clone(),
-        created_ms: created,
-        authority: authority.clone(),
-        possessions: possessions.try_into().unwrap(),
-    };
+    let application = application(founding);
     lines.value("application", &application);
-    let purpose = Purpose::Cosigner;
-    let cosigner = key("aa/cosigner");
-    let message = possession_bytes(domain, created, authority, purpose, &cosigner);
+    let message = possession_bytes(
+        &application.domain,
+        application.created_ms,
+        &application.authority,
+        Purpose::Cosigner,
+        &key("aa/cosigner"),
+    );
     lines.bytes("application possession bytes", message);
 }
 

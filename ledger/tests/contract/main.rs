@@ -10,8 +10,11 @@
     reason = "that bytes are refused is said in one line, whatever they would have been"
 )]
 
+mod bare;
 mod chains;
+mod codes;
 mod documents;
+mod foundings;
 mod golden;
 mod keys;
 mod logs;
@@ -20,4 +23,5 @@ mod samples;
 mod strict;
 mod tools;
 mod tries;
+mod votes;
 mod world;

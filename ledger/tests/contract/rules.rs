@@ -2,6 +2,8 @@
 
 mod refusals;
 
+pub(crate) use refusals::codes as refusal_codes;
+
 use crate::world::{
     A, ALL, B, Chain, E, IDS, REGISTRARS, START, STEP, document, enrol, key, key_of, publish,
     register, signing_key,

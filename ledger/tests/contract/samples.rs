@@ -8,6 +8,7 @@ use ledger::block::Block;
 use ledger::body::{Body, ItemBytes};
 use ledger::codec::Text;
 use ledger::document::{CommitmentRole, DETAIL_FIELDS, DocumentId, detail_leaf};
+use ledger::genesis::{Application, possession_bytes};
 use ledger::hash::{BlockHash, Hash, SetHash, SubmissionHash};
 use ledger::header::{BlockRef, Flags, HEADER_VERSION, Header};
 use ledger::id::{
@@ -36,6 +37,25 @@ pub(crate) fn block_ref() -> BlockRef {
     BlockRef {
         height: Height(7),
         hash: BlockHash(filled(0x77)),
+    }
+}
+
+/// The application of the first authority; its signatures are by keys of these samples.
+pub(crate) fn application(founding: &Founding) -> Application {
+    let genesis = founding.genesis();
+    let (authority, domain) = (&genesis.authorities[0], &genesis.domain);
+    let created_ms = TimeMs(START);
+    let possessions = authority.keys().into_iter().map(|(purpose, key)| {
+        let message = possession_bytes(domain, created_ms, authority, purpose, &key);
+        signing_key(&format!("possession {}", purpose.code())).sign(&message)
+    });
+    let possessions: Vec<_> = possessions.collect();
+    Application {
+        version: 1,
+        domain: domain.clone(),
+        created_ms,
+        authority: authority.clone(),
+        possessions: possessions.try_into().unwrap(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! One encoding for every value (formats.md, 1.1): round trips, and everything else refused.
 
 use crate::samples::{
-    auth_state, block, body, certificate, doc_state, filled, founded, header, key_state, leaves,
-    records, submission, vote,
+    application, auth_state, block, body, certificate, doc_state, filled, founded, header,
+    key_state, leaves, records, submission, vote,
 };
 use crate::world::{A, TestRng, double_vote, founding, key_of, salt};
 use borsh::io::{Error, ErrorKind, Read, Result as IoResult};
@@ -110,6 +110,7 @@ fn every_other_format_has_one_encoding() {
     assert_strict("evidence", &evidence, Evidence::LEN);
     assert_strict("validator set", founding.set(), 65_536);
     assert_strict("genesis", founding.genesis(), MAX_GENESIS);
+    assert_strict("application", &application(&founding), 65_536);
     assert_strict(
         "submission body",
         submission(&founding).body(),

@@ -323,6 +323,14 @@ fn unproved() -> Refused {
     CheckedEvidence::new(epoch, forged).unwrap_err().into()
 }
 
+/// The names of all refusals, in the order of the source.
+pub(crate) fn codes() -> Vec<&'static str> {
+    let source = include_str!("../../../src/refusal.rs");
+    let (_, table) = source.split_once("pub const fn code(&self)").unwrap();
+    let (table, _) = table.split_once("\n    }\n").unwrap();
+    table.split('"').skip(1).step_by(2).collect()
+}
+
 #[test]
 fn every_refusal_is_reached_and_classed() {
     let mut reached = BTreeMap::new();
@@ -332,10 +340,7 @@ fn every_refusal_is_reached_and_classed() {
         assert_eq!(refused.refusal.class(), class, "{refused}");
         reached.insert(code, refused);
     }
-    let source = include_str!("../../../src/refusal.rs");
-    let (_, table) = source.split_once("pub const fn code(&self)").unwrap();
-    let (table, _) = table.split_once("\n    }\n").unwrap();
-    let codes: Vec<_> = table.split('"').skip(1).step_by(2).collect();
+    let codes = codes();
     assert_eq!(codes.len(), reached.len());
     for code in codes {
         assert!(reached.contains_key(code), "no scenario reaches {code}");
