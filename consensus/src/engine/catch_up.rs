@@ -185,8 +185,11 @@ impl Engine {
     /// Whether blocks are missing that only a stretch of the chain can bring, and who says to have them.
     fn who_is_ahead(&self, now: Now, committed: BlockRef) -> Option<Option<ValidatorIndex>> {
         let next = committed.height.next()?;
-        if self.final_chain.get(next).is_some() {
-            // Known to be final: it is here and under check, or fetched by its hash.
+        let final_next = self.final_chain.get(next);
+        if final_next.is_some_and(|block| self.blocks.is_here(&block.hash))
+            || self.lone_final_gap(next).is_some()
+        {
+            // It is here and under check, or fetched by its hash.
             return None;
         }
         let known = self.certificates.finalized().height > committed.height;

@@ -10,7 +10,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use ledger::hash::BlockHash;
 use ledger::header::BlockRef;
-use ledger::id::ValidatorIndex;
+use ledger::id::{Height, ValidatorIndex};
 
 /// Most blocks asked for at a time.
 const MAX_WANTS: usize = 32;
@@ -92,9 +92,7 @@ impl Engine {
         let patience = self.config.timing().delta_ms.div_euclid(4);
         let mut missing = Vec::new();
         let next = self.blocks.committed().block.height.next();
-        if let Some(block) = next.and_then(|height| self.final_chain.get(height))
-            && !self.blocks.is_here(&block.hash)
-        {
+        if let Some(block) = next.and_then(|height| self.lone_final_gap(height)) {
             missing.push((block, None, patience));
         }
         let view = self.current.view;
@@ -113,6 +111,18 @@ impl Engine {
             missing.clear();
         }
         missing
+    }
+
+    /// The final block of this height, if it is not here but all that is known to follow is: fetching it alone is
+    /// enough. A longer gap is a matter of catching up.
+    pub(super) fn lone_final_gap(&self, height: Height) -> Option<BlockRef> {
+        let block = self.final_chain.get(height)?;
+        let after = height
+            .next()
+            .and_then(|height| self.final_chain.get(height));
+        let is_last = self.certificates.finalized().height <= height;
+        let follows = after.is_some_and(|after| self.blocks.is_here(&after.hash));
+        (!self.blocks.is_here(&block.hash) && (is_last || follows)).then_some(block)
     }
 
     fn ask_for_block(&mut self, now: Now, hash: &BlockHash) {

@@ -172,12 +172,6 @@ impl Cluster {
         }
     }
 
-    /// An item reaches one node's pool only.
-    pub(super) fn submit_to(&mut self, index: usize, item: u64) {
-        self.nodes[index].pool.insert(item);
-        self.work_changed(index);
-    }
-
     pub(super) fn run_for(&mut self, ms: u64) {
         let end = self.now + ms;
         while let Some(entry) = self.queue.first_entry() {

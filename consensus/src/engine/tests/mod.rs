@@ -5,4 +5,10 @@ mod bench;
 mod cluster;
 mod fixture;
 
+mod durability;
+mod finality;
+mod hostile;
 mod network;
+mod proposing;
+mod spreading;
+mod voting;
