@@ -57,7 +57,7 @@ pub(super) struct Node {
 }
 
 enum Happening {
-    Deliver(usize, Message),
+    Deliver(usize, Box<Message>),
     Synced(u64),
     Wake(u64),
 }
@@ -257,7 +257,7 @@ impl Cluster {
             return;
         }
         match happening {
-            Happening::Deliver(from, message) => self.deliver(from, index, message),
+            Happening::Deliver(from, message) => self.deliver(from, index, *message),
             Happening::Synced(life) => {
                 let node = &mut self.nodes[index];
                 if node.life != life {
@@ -333,7 +333,11 @@ impl Cluster {
     fn post(&mut self, from: usize, to: usize, message: Message) {
         self.sent.push((self.now, from, to, message.clone()));
         if !self.cut.contains(&(from, to)) {
-            self.schedule(self.now + DELAY, to, Happening::Deliver(from, message));
+            self.schedule(
+                self.now + DELAY,
+                to,
+                Happening::Deliver(from, Box::new(message)),
+            );
         }
     }
 

@@ -35,25 +35,25 @@ fn notarization(view: u64) -> ledger::certificate::VerifiedCertificate {
 #[test]
 fn r10_one_notarize_per_view() {
     let (mut guard, mut out) = guard();
-    assert!(guard.notarize(View(1), A, &mut out).is_ok());
+    guard.notarize(View(1), A, &mut out).unwrap();
     let again = guard.notarize(View(1), A, &mut out);
     assert_eq!(again, Err(Refused::Twice));
     let wrap = Message::Vote;
     let again = guard.propose(View(1), A, View(0), &mut out, wrap);
     assert_eq!(again, Err(Refused::Twice));
-    assert!(guard.notarize(View(2), A, &mut out).is_ok());
+    guard.notarize(View(2), A, &mut out).unwrap();
 }
 
 #[test]
 fn r10_never_nullify_and_finalize() {
     let (mut guard, mut out) = guard();
-    assert!(guard.finalize(&notarization(1), &mut out).is_ok());
+    guard.finalize(&notarization(1), &mut out).unwrap();
     let after = guard.nullify(View(1), &mut out);
     assert_eq!(after, Err(Refused::Excluded));
-    assert!(guard.nullify(View(2), &mut out).is_ok());
+    guard.nullify(View(2), &mut out).unwrap();
     let after = guard.finalize(&notarization(2), &mut out);
     assert_eq!(after, Err(Refused::Excluded));
-    assert!(guard.notarize(View(2), A, &mut out).is_ok(), "is allowed");
+    guard.notarize(View(2), A, &mut out).unwrap();
 }
 
 #[test]
@@ -65,10 +65,10 @@ fn r10_nothing_at_or_below_finality_or_the_floor_or_in_a_view_left() {
     guard.raise_floor(View(7));
     let result = guard.nullify(View(6), &mut out);
     assert_eq!(result, Err(Refused::Past));
-    assert!(guard.nullify(View(8), &mut out).is_ok());
+    guard.nullify(View(8), &mut out).unwrap();
     let result = guard.notarize(View(7), A, &mut out);
     assert_eq!(result, Err(Refused::Past), "view 8 was voted in");
-    assert!(guard.finalize(&notarization(7), &mut out).is_ok(), "late");
+    guard.finalize(&notarization(7), &mut out).unwrap();
 }
 
 #[test]

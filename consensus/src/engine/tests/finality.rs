@@ -34,7 +34,11 @@ fn asks(bench: &Bench) -> Vec<Message> {
 }
 
 fn answer(blocks: &[Block], headers: &[Block], bench: &Bench, view: u64) -> Message {
-    let last = headers.last().or(blocks.last()).unwrap().block_ref();
+    let last = headers
+        .last()
+        .or_else(|| blocks.last())
+        .unwrap()
+        .block_ref();
     let headers: Vec<_> = headers.iter().map(|block| block.header.clone()).collect();
     Message::SyncResp(SyncResp {
         blocks: blocks.to_vec().try_into().unwrap(),
