@@ -411,16 +411,8 @@ impl Chain {
     /// # Errors
     /// [`ReadError`] if the index is closed: the node stops.
     pub async fn outcome(&self, submission: &SubmissionHash) -> Result<Outcome, ReadError> {
-        let (sender, receiver) = oneshot::channel();
-        let mut waiting = Waiting {
-            chain: self,
-            submission: *submission,
-            receiver,
-        };
         // Registered first, then looked up: nothing falls between.
-        let mut desk = self.desk();
-        desk.waiting.entry(*submission).or_default().push(sender);
-        drop(desk);
+        let mut waiting = self.register(submission);
         if let Some(inclusion) = self.locate(submission)? {
             return Ok(Outcome::Final(inclusion));
         }
@@ -429,6 +421,17 @@ impl Chain {
         }
         let outcome = (&mut waiting.receiver).await;
         outcome.map_err(|_gone| ReadError::Closed)
+    }
+
+    fn register(&self, submission: &SubmissionHash) -> Waiting<'_> {
+        let (sender, receiver) = oneshot::channel();
+        let mut desk = self.desk();
+        desk.waiting.entry(*submission).or_default().push(sender);
+        Waiting {
+            chain: self,
+            submission: *submission,
+            receiver,
+        }
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {

@@ -22,6 +22,7 @@ use collection::{Collection, Received};
 use consensus::Peer;
 use ledger::cosignature;
 use ledger::hash::Hash;
+use ledger::header::Header;
 use ledger::id::{Height, TimeMs, TreeSize, ValidatorIndex};
 use ledger::key::{RawSignature, SigningKey};
 use ledger::note;
@@ -48,6 +49,16 @@ pub struct Decided {
 }
 
 impl Decided {
+    /// The checkpoint after a block that is final and whose roots were checked.
+    pub const fn after(header: &Header) -> Self {
+        Self {
+            height: header.height,
+            time_ms: header.time_ms,
+            size: header.log_size,
+            root: header.log_root,
+        }
+    }
+
     /// The checkpoint of a block.
     pub fn of(post: &Post) -> Self {
         let tip = post.tip();

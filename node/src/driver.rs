@@ -208,11 +208,11 @@ impl Driver {
             }
             Input::RoundTrip(peer, rtt_ms) => self.give(Event::RoundTrip { peer, rtt_ms }).await,
             Input::Decoded(from, message) => {
-                if let Message::Status(status) = &message {
+                if let Message::Status(status) = &*message {
                     let height = status.finalized.height;
                     self.peer_status(&from, |peer| peer.height = Some(height));
                 }
-                self.admit(from, message).await;
+                self.admit(from, *message).await;
             }
         }
     }
@@ -333,9 +333,12 @@ impl Driver {
             Output::Send { to, message } => self.parts.mesh.send(&to, message.encode().into()),
             Output::SetTimer { at } => self.timer = Some(self.parts.clock.instant(at)),
             Output::Head(block) => ask(&self.parts.requests, Request::Head(block.hash)).await,
-            Output::Build(request) => ask(&self.parts.requests, Request::Build(request)).await,
+            Output::Build(request) => {
+                ask(&self.parts.requests, Request::Build(Box::new(request))).await
+            }
             Output::Validate { hash, block } => {
-                ask(&self.parts.requests, Request::Validate { hash, block }).await
+                let block = Box::new(block);
+                ask(&self.parts.requests, Request::Validate { hash, block }).await;
             }
             Output::Commit(commit) => {
                 let commit = self.with_posts(commit);

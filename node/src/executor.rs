@@ -44,13 +44,13 @@ pub enum Request {
     /// Blocks will be built on this one.
     Head(BlockHash),
     /// Build a block.
-    Build(BuildRequest),
+    Build(Box<BuildRequest>),
     /// Check a block.
     Validate {
         /// Its hash.
         hash: BlockHash,
         /// Header and body as delivered.
-        block: consensus::Block,
+        block: Box<consensus::Block>,
     },
     /// These blocks are final and archived.
     Final(Vec<Post>),

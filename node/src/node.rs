@@ -91,6 +91,8 @@ pub struct Node {
     driver: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
     threads: Vec<JoinHandle<()>>,
+    /// The publisher, which closes the index once this sender is gone too.
+    publisher: (mpsc::Sender<publisher::Input>, JoinHandle<()>),
 }
 
 /// A recovered chain that is not running yet: readable, silent.
@@ -99,12 +101,6 @@ pub struct Prepared {
     chain: Chain,
     submissions: mpsc::Receiver<crate::chain::Submit>,
     engine: Engine,
-    rest: Rest,
-}
-
-/// What of the recovered is handed on.
-#[derive(Debug)]
-struct Rest {
     recovered: Recovered,
     kept: Option<(cosigner::Decided, cosigner::KeptNote)>,
 }
@@ -143,7 +139,8 @@ impl Prepared {
             chain,
             submissions,
             engine,
-            rest: Rest { recovered, kept },
+            recovered,
+            kept,
         })
     }
 
@@ -152,6 +149,10 @@ impl Prepared {
         &self.chain
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one list of parts and of the channels between them; every name is used twice"
+    )]
     /// Starts all parts. What comes from the network is to be fed into the node's `ingress`.
     ///
     /// # Errors
@@ -166,84 +167,94 @@ impl Prepared {
             chain,
             submissions,
             engine,
-            rest: Rest { recovered, kept },
+            recovered,
+            kept,
         } = self;
+        let Recovered {
+            data,
+            archive,
+            log,
+            note_file,
+            signers,
+            guard,
+            journal,
+            head,
+            ..
+        } = recovered;
         let runtime = Handle::current();
-        let mut threads = Vec::new();
-        let mut tasks = JoinSet::new();
+        let me = signing.me;
+        let retry = Duration::from_millis(config.consensus.delta_ms.saturating_mul(6));
         let (requests, request_inlet) = mpsc::channel(executor::REQUESTS);
-        let (answers, answer_outlet) = mpsc::channel(executor::REQUESTS.saturating_mul(2));
+        // More answers than requests can be on their way: the executor never waits for the driver.
+        let (answer_inlet, answers) = mpsc::channel(executor::REQUESTS.saturating_mul(2));
         let (gossip, gossip_inlet) = mpsc::channel(executor::GOSSIP);
         let (commits, commit_inlet) = mpsc::channel(archivist::COMMITS);
         let (to_cosigner, cosigner_inlet) = mpsc::channel(cosigner::INPUTS);
         let (to_publisher, publisher_inlet) = mpsc::channel(publisher::INPUTS);
-        let (work, work_outlet) = watch::channel(executor::Work::default());
-        let (archived, archived_outlet) = watch::channel(chain.head().tip.height);
-        let retry = Duration::from_millis(config.consensus.delta_ms.saturating_mul(6));
+        let (work_inlet, work) = watch::channel(executor::Work::default());
+        let (archived_inlet, archived) = watch::channel(head.tip.height);
 
+        let ports = executor::Ports {
+            requests: request_inlet,
+            gossip: gossip_inlet,
+            submissions,
+            answers: answer_inlet,
+            work: work_inlet,
+        };
         let executor = Executor::new(
             executor::Setup {
                 chain: chain.clone(),
                 mesh: Arc::clone(&mesh),
-                data: Arc::clone(&recovered.data),
+                data,
                 mempool: config.mempool.clone(),
                 min_free_bytes: config.storage.min_free_bytes,
                 retry,
             },
-            executor::Ports {
-                requests: request_inlet,
-                gossip: gossip_inlet,
-                submissions,
-                answers,
-                work,
-            },
+            ports,
         );
-        let handle = runtime.clone();
-        threads.push(thread("executor", move || executor.run(&handle))?);
-
-        let head = recovered.decided();
         let cosigner = Cosigner::new(cosigner::Setup {
             chain: chain.clone(),
             mesh: Arc::clone(&mesh),
             publisher: to_publisher.clone(),
-            signers: recovered.signers,
-            me: signing.me,
+            signers,
+            me,
             key: signing.cosigner,
             log_key: signing.log,
-            guard: recovered.guard,
+            guard,
             heartbeat: Duration::from_millis(config.consensus.cosign_heartbeat_ms),
             retry,
-            head,
+            head: head.header.as_ref().map(cosigner::Decided::after),
             kept,
         });
-        let handle = runtime.clone();
-        let run = move || cosigner.run(&handle, cosigner_inlet);
-        threads.push(thread("cosigner", run)?);
-
         let publisher = Publisher {
             chain: chain.clone(),
             inputs: publisher_inlet,
             max_unproved: config.receipts.max_unproved_blocks,
-            note_file: recovered.note_file,
+            note_file,
         };
-        threads.push(thread("publisher", move || publisher.run(&runtime))?);
-
+        let listeners = Listeners {
+            executor: requests.clone(),
+            cosigner: to_cosigner.clone(),
+            publisher: to_publisher.clone(),
+            archived: archived_inlet,
+        };
         let archivist = Archivist {
             chain: chain.clone(),
-            archive: recovered.archive,
-            log: recovered.log,
+            archive,
+            log,
             commits: commit_inlet,
-            listeners: Listeners {
-                executor: requests.clone(),
-                cosigner: to_cosigner.clone(),
-                publisher: to_publisher,
-                archived,
-            },
+            listeners,
         };
-        threads.push(thread("archivist", move || archivist.run())?);
-
-        let (journal, journal_thread) = driver::journal::spawn(chain.clone(), recovered.journal)?;
-        threads.push(journal_thread);
+        let (journal, journal_thread) = driver::journal::spawn(chain.clone(), journal)?;
+        let (first, second, third) = (runtime.clone(), runtime.clone(), runtime);
+        let threads = vec![
+            journal_thread,
+            thread("executor", move || executor.run(&first))?,
+            thread("cosigner", move || cosigner.run(&second, cosigner_inlet))?,
+            thread("archivist", move || archivist.run())?,
+        ];
+        let publisher = thread("publisher", move || publisher.run(&third))?;
+        let mut tasks = JoinSet::new();
         let to_mesh = Arc::clone(&mesh);
         let (ingress, port) =
             ingress::open(chain.clone(), to_mesh, gossip, to_cosigner, &mut tasks);
@@ -252,15 +263,15 @@ impl Prepared {
             engine,
             clock: Clock::start(),
             chain: chain.clone(),
-            me: signing.me,
+            me,
             mesh,
             ingress: port,
             journal,
             requests,
-            answers: answer_outlet,
-            work: work_outlet,
+            answers,
+            work,
             commits,
-            archived: archived_outlet,
+            archived,
             stop: stop.clone(),
         });
         Ok(Node {
@@ -270,6 +281,7 @@ impl Prepared {
             driver: tokio::spawn(driver.run()),
             stop,
             threads,
+            publisher: (to_publisher, publisher),
         })
     }
 }
@@ -289,6 +301,7 @@ impl Node {
             driver,
             stop,
             threads,
+            publisher: (hold, publisher),
         } = self;
         stop.cancel();
         // It only fails if it panicked, which ends the process.
@@ -296,7 +309,12 @@ impl Node {
         silence.await;
         drop(ingress);
         tasks.shutdown().await;
-        let join = move || threads.into_iter().for_each(|thread| drop(thread.join()));
+        let join = move || {
+            // The index is closed when nobody works on it any more.
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+            drop(hold);
+            drop(publisher.join());
+        };
         tokio::task::spawn_blocking(join).await.ok();
         drop(chain);
     }
@@ -353,3 +371,6 @@ fn engine(
     };
     Ok(Engine::recover(setup, &Ed25519)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@
 
 use crate::chain::{Head, Provable};
 use crate::config::Config;
-use crate::cosigner::{Decided, KeptNote, Signers};
+use crate::cosigner::{KeptNote, Signers};
 use crate::driver::serve;
 use crate::identity::Identity;
 use crate::publisher;
@@ -26,7 +26,8 @@ use ledger::genesis::GenesisError;
 use ledger::hash::Hash;
 use ledger::header::Header;
 use ledger::id::{Epoch, Height, TreeSize};
-use ledger::journal::Origin;
+use ledger::journal::{JournalId, Origin};
+use ledger::key::Key;
 use ledger::log::Frontier;
 use ledger::tip::{Founding, Tip};
 use ledger::trie::Trie;
@@ -150,12 +151,37 @@ pub enum ReplayError {
     Items(#[from] ledger::body::BodyError),
 }
 
+/// Whose disk it is.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// The genesis.
+    pub founding: Founding,
+    /// The journal that the vote key names.
+    pub journal: Option<JournalId>,
+    /// The cosigner's public key.
+    pub cosigner: Key,
+}
+
+impl Owner {
+    /// The owner of an identity's disk.
+    ///
+    /// # Errors
+    /// [`RecoveryError::Genesis`].
+    pub fn new(identity: &Identity) -> Result<Self, RecoveryError> {
+        Ok(Self {
+            founding: Founding::new(identity.founding.genesis().clone())?,
+            journal: identity.keys.vote.journal(),
+            cosigner: identity.keys.cosigner.key(),
+        })
+    }
+}
+
 /// Brings the disk's parts to the archive's end.
 ///
 /// # Errors
 /// [`RecoveryError`].
-pub fn recover(config: &Config, identity: &Identity) -> Result<Recovered, RecoveryError> {
-    let founding = Founding::new(identity.founding.genesis().clone())?;
+pub fn recover(config: &Config, owner: &Owner) -> Result<Recovered, RecoveryError> {
+    let founding = owner.founding.clone();
     let chain = founding.chain();
     let root = config.data();
     let data = DataDir::open(&root, chain, config.storage.min_free_bytes)?;
@@ -194,8 +220,8 @@ pub fn recover(config: &Config, identity: &Identity) -> Result<Recovered, Recove
         .zip(noted)
         .filter(|(_, header)| header.height == base.height);
     let provable = provable.map(|(note, header)| (provable_of(&base, &header, &note), note));
-    let (journal, journal_state, records) = open_journal(&data, identity)?;
-    let guard = open_guard(&data.guard(), identity)?;
+    let (journal, journal_state, records) = open_journal(&data.journal(), owner.journal)?;
+    let guard = open_guard(&data.guard(), owner.cosigner)?;
     let finalization = newest_finalization(&reader, tip.height)?;
     Ok(Recovered {
         head: Head { tip, header },
@@ -223,24 +249,6 @@ fn provable_of(tip: &Tip, header: &Header, note: &KeptNote) -> Provable {
         size: header.log_size,
         root: header.log_root,
         note: note.text.clone(),
-    }
-}
-
-impl Recovered {
-    /// The checkpoint of the newest final block.
-    pub fn decided(&self) -> Option<Decided> {
-        let header = self.head.header.as_ref()?;
-        Some(decided_of(header))
-    }
-}
-
-/// The checkpoint after a block, as this node computed it.
-pub fn decided_of(header: &Header) -> Decided {
-    Decided {
-        height: header.height,
-        time_ms: header.time_ms,
-        size: header.log_size,
-        root: header.log_root,
     }
 }
 
@@ -501,13 +509,11 @@ impl Rebuild<'_> {
 }
 
 fn open_journal(
-    data: &DataDir,
-    identity: &Identity,
+    dir: &Path,
+    id: Option<JournalId>,
 ) -> Result<(Journal, JournalState, Vec<Record>), RecoveryError> {
-    let dir = data.journal();
-    let id = identity.keys.vote.journal();
     let id = id.ok_or(RecoveryError::NoJournalId)?;
-    let opened = match Journal::open(&dir, id) {
+    let opened = match Journal::open(dir, id) {
         Ok(opened) => opened,
         Err(
             error @ (journal::OpenError::Missing(_)
@@ -519,11 +525,11 @@ fn open_journal(
                 "this node votes no more: its journal is lost. It follows the others and serves what is final"
             );
             if dir.exists() {
-                let aside = files::set_aside(&dir)?;
+                let aside = files::set_aside(dir)?;
                 tracing::error!(path = %aside.display(), "the damaged journal was set aside");
             }
-            Journal::create(&dir, id, Origin::Replacement)?;
-            Journal::open(&dir, id)?
+            Journal::create(dir, id, Origin::Replacement)?;
+            Journal::open(dir, id)?
         }
         Err(error) => return Err(error.into()),
     };
@@ -544,8 +550,8 @@ fn open_journal(
     Ok((opened.journal, state, records))
 }
 
-fn open_guard(path: &Path, identity: &Identity) -> Result<Option<CosignerGuard>, RecoveryError> {
-    match CosignerGuard::open(path, identity.keys.cosigner.key()) {
+fn open_guard(path: &Path, key: Key) -> Result<Option<CosignerGuard>, RecoveryError> {
+    match CosignerGuard::open(path, key) {
         Ok(guard) => Ok(Some(guard)),
         Err(error @ (guard::OpenError::Missing(_) | guard::OpenError::Unusable { .. })) => {
             tracing::error!(
@@ -557,6 +563,3 @@ fn open_guard(path: &Path, identity: &Identity) -> Result<Option<CosignerGuard>,
         Err(error @ guard::OpenError::File(_)) => Err(error.into()),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,7 +7,7 @@ use crate::exit::Exit;
 use crate::identity::{Identity, IdentityError};
 use crate::network::{self, FrameLimits, MemberAddress, NetworkError};
 use crate::node::{Prepared, Signing, StartError};
-use crate::recovery::{self, RecoveryError};
+use crate::recovery::{self, Owner, RecoveryError};
 use crate::storage::DataDirError;
 use consensus::Peer;
 use ledger::codec::Text;
@@ -135,7 +135,7 @@ async fn serve(config: &Config, identity: &Identity) -> Result<(), RunError> {
         version = env!("CARGO_PKG_VERSION"),
         "starting"
     );
-    let recovered = recovery::recover(config, identity)?;
+    let recovered = recovery::recover(config, &Owner::new(identity)?)?;
     let signing = Signing::from(identity);
     let prepared = Prepared::new(recovered, config, &signing)?;
     let head = prepared.chain().head();

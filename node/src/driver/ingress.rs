@@ -39,7 +39,7 @@ pub enum Input {
     /// A round trip was measured, in milliseconds.
     RoundTrip(Peer, u64),
     /// A message, decoded and nothing more.
-    Decoded(Peer, Message),
+    Decoded(Peer, Box<Message>),
 }
 
 /// Messages that passed the third door, or did not.
@@ -162,7 +162,7 @@ impl Ingress {
             return;
         }
         match Message::decode(bytes) {
-            Ok(message) => self.tell(Input::Decoded(from, message)).await,
+            Ok(message) => self.tell(Input::Decoded(from, Box::new(message))).await,
             Err(_) => self.offence(&from, "sent a malformed consensus message"),
         }
     }

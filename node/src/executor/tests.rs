@@ -1,1 +1,295 @@
-//! Executor.
+//! Checking, building and counting on real state, without a network.
+
+use super::*;
+use crate::chain::{Fate, Parts};
+use crate::config::{self, Config};
+use crate::recovery::{self, Owner};
+use crate::storage::guard::CosignerGuard;
+use crate::storage::journal::Journal;
+use crate::testkit::{self, CREATED};
+use consensus::Tip as Parent;
+use ledger::document::DocumentId;
+use ledger::genesis::Purpose;
+use ledger::header::Flags;
+use ledger::id::{Epoch, View};
+use ledger::journal::{JournalId, Origin as JournalOrigin};
+use ledger::record::Record;
+use ledger::tip::Founding;
+use std::sync::Mutex;
+use tokio::sync::oneshot;
+
+/// Remembers what was broadcast.
+#[derive(Debug, Default)]
+struct Recorder(Mutex<Vec<Arc<[u8]>>>);
+
+impl Mesh for Recorder {
+    fn send(&self, _to: &Peer, bytes: Arc<[u8]>) {
+        self.0.lock().unwrap().push(bytes);
+    }
+    fn broadcast(&self, bytes: Arc<[u8]>) {
+        self.0.lock().unwrap().push(bytes);
+    }
+    fn disconnect(&self, _peer: &Peer, why: &'static str) {
+        panic!("{why}");
+    }
+}
+
+struct Bench {
+    founding: Founding,
+    chain: Chain,
+    executor: Executor,
+    answers: mpsc::Receiver<Event>,
+    work: watch::Receiver<Work>,
+    sent: Arc<Recorder>,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let founding = testkit::founding(4);
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let journal = JournalId([1; 16]);
+        Journal::create(&data.join("journal"), journal, JournalOrigin::Fresh).unwrap();
+        let cosigner = testkit::key(0, Purpose::Cosigner).key();
+        CosignerGuard::create(&data.join("guard"), cosigner).unwrap();
+        let text = config::template("/ip4/127.0.0.1/tcp/1", "127.0.0.1:1".parse().unwrap());
+        std::fs::write(dir.path().join(config::FILE), text).unwrap();
+        let config = Config::load(dir.path()).unwrap();
+        let owner = Owner {
+            founding: founding.clone(),
+            journal: Some(journal),
+            cosigner,
+        };
+        let recovered = recovery::recover(&config, &owner).unwrap();
+        let (chain, submissions) = Chain::new(Parts {
+            founding: founding.clone(),
+            states: recovered.states,
+            head: recovered.head,
+            provable: None,
+            archive: recovered.archive.reader(),
+            log: recovered.log.reader(),
+        });
+        let (_, requests) = mpsc::channel(1);
+        let (_, gossip) = mpsc::channel(1);
+        let (sender, answers) = mpsc::channel(64);
+        let (work, work_outlet) = watch::channel(Work::default());
+        let sent = Arc::new(Recorder::default());
+        let setup = Setup {
+            chain: chain.clone(),
+            mesh: Arc::clone(&sent) as Arc<dyn Mesh>,
+            data: recovered.data,
+            mempool: config.mempool,
+            min_free_bytes: 0,
+            retry: Duration::from_secs(1),
+        };
+        let ports = Ports {
+            requests,
+            gossip,
+            submissions,
+            answers: sender,
+            work,
+        };
+        Self {
+            executor: Executor::new(setup, ports),
+            founding,
+            chain,
+            answers,
+            work: work_outlet,
+            sent,
+            _dir: dir,
+        }
+    }
+
+    fn take(&mut self, request: Request) -> Option<Event> {
+        self.executor.take(Input::Request(request)).unwrap();
+        self.answers.try_recv().ok()
+    }
+
+    fn submit(&mut self, pending: Pending) -> Result<(), NotTaken> {
+        let (reply, mut answer) = oneshot::channel();
+        let submit = Submit {
+            submissions: vec![pending],
+            reply,
+        };
+        self.executor.take(Input::Submit(submit)).unwrap();
+        answer.try_recv().unwrap().pop().unwrap()
+    }
+
+    fn register(&self, authority: u16, number: u32) -> Pending {
+        let now = clock::wall();
+        let window = (TimeMs(now.0 - 1_000), now.saturating_add(600_000));
+        testkit::register_in(&self.founding, authority, (number, 1), window)
+    }
+
+    fn request(&self, parent: Parent, view: u64) -> BuildRequest {
+        BuildRequest {
+            chain: self.founding.chain(),
+            epoch: Epoch(0),
+            view: View(view),
+            parent,
+            height: parent.block.height.next().unwrap(),
+            proposer: ValidatorIndex(0),
+            time_ms: clock::wall().max(parent.time_ms.saturating_add(1)),
+            flags: Flags::NONE,
+            validator_set: self.founding.set().hash(),
+        }
+    }
+
+    fn genesis(&self) -> Parent {
+        Parent {
+            block: self.founding.tip().block_ref(),
+            time_ms: CREATED,
+            flags: Flags::NONE,
+        }
+    }
+
+    fn build(&mut self, parent: Parent, view: u64) -> Option<consensus::Block> {
+        let request = self.request(parent, view);
+        match self.take(Request::Build(Box::new(request))).unwrap() {
+            Event::ProposalReady { block, .. } => Some(block),
+            Event::BuildEmpty { .. } => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn validate(&mut self, block: &consensus::Block) -> Verdict {
+        let request = Request::Validate {
+            hash: block.hash(),
+            block: Box::new(block.clone()),
+        };
+        match self.take(request).unwrap() {
+            Event::BlockValidated { verdict, .. } => verdict,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn finalize(&mut self, block: &consensus::Block) {
+        let post = self.chain.states().open(&block.hash()).unwrap();
+        self.chain.states().finalize(std::slice::from_ref(&post));
+        self.chain.publish_final(std::slice::from_ref(&post));
+        self.take(Request::Final(vec![post]));
+    }
+
+    fn includable(&mut self, head: BlockHash) -> u32 {
+        self.take(Request::Head(head));
+        let work = *self.work.borrow_and_update();
+        assert_eq!(work.head, head);
+        work.includable
+    }
+}
+
+#[test]
+fn what_one_builds_another_finds_valid() {
+    let (mut builder, mut other) = (Bench::new(), Bench::new());
+    let genesis = builder.genesis();
+    assert!(builder.build(genesis, 1).is_none(), "nothing pends");
+    for number in 0..3 {
+        builder.submit(builder.register(0, number)).unwrap();
+    }
+    let block = builder.build(genesis, 1).unwrap();
+    assert_eq!(other.validate(&block), Verdict::Valid);
+    builder.submit(builder.register(1, 0)).unwrap();
+    let child = builder.build(Parent::from(&block.header), 2).unwrap();
+    assert_eq!(other.validate(&child), Verdict::Valid);
+    let size = builder.chain.states().open(&child.hash()).unwrap();
+    assert_eq!(size.tip().log_size().0, 3 + 1 + 1 + 1);
+    // Every submission that a client handed in was pushed.
+    assert_eq!(builder.sent.0.lock().unwrap().len(), 4);
+}
+
+#[test]
+fn a_wrong_header_is_invalid_and_a_wrong_body_is_a_bad_delivery() {
+    let (mut builder, mut other) = (Bench::new(), Bench::new());
+    builder.submit(builder.register(0, 0)).unwrap();
+    let block = builder.build(builder.genesis(), 1).unwrap();
+    let mut wrong = block.clone();
+    wrong.header.status_root = ledger::hash::Hash([1; 32]);
+    assert_eq!(other.validate(&wrong), Verdict::Invalid);
+    builder.submit(builder.register(0, 1)).unwrap();
+    let longer = builder.build(builder.genesis(), 2).unwrap();
+    let mut swapped = block.clone();
+    swapped.body = longer.body;
+    assert_eq!(other.validate(&swapped), Verdict::BadDelivery);
+    swapped.body = vec![1, 2, 3].into();
+    assert_eq!(other.validate(&swapped), Verdict::BadDelivery);
+    assert_eq!(other.validate(&block), Verdict::Valid);
+}
+
+#[test]
+fn what_an_unfinalized_ancestor_includes_is_no_work_until_it_is_dropped() {
+    let mut bench = Bench::new();
+    let genesis = bench.genesis();
+    let root = genesis.block.hash;
+    assert_eq!(bench.includable(root), 0);
+    bench.submit(bench.register(0, 0)).unwrap();
+    assert_eq!(bench.work.borrow_and_update().includable, 1);
+    let block = bench.build(genesis, 1).unwrap();
+    assert_eq!(bench.includable(block.hash()), 0);
+    bench.submit(bench.register(0, 1)).unwrap();
+    assert_eq!(bench.work.borrow_and_update().includable, 1);
+    // The view failed: both are work again on the block before.
+    assert_eq!(bench.includable(root), 2);
+    assert_eq!(bench.includable(block.hash()), 1);
+    bench.finalize(&block);
+    assert_eq!(bench.includable(block.hash()), 1);
+    assert_eq!(bench.chain.status().pool, 1);
+    assert!(bench.build(Parent::from(&block.header), 2).is_some());
+}
+
+#[test]
+fn a_submission_that_the_final_chain_rules_out_is_dropped_with_its_reason() {
+    let mut bench = Bench::new();
+    let first = bench.register(0, 7);
+    // Another window, so another submission, for the same document.
+    let now = clock::wall();
+    let window = (TimeMs(now.0 - 2_000), now.saturating_add(600_000));
+    let rival = testkit::register_in(&bench.founding, 0, (7, 1), window);
+    let (first_hash, rival_hash) = (first.hash, rival.hash);
+    bench.submit(first).unwrap();
+    bench.submit(rival).unwrap();
+    let block = bench.build(bench.genesis(), 1).unwrap();
+    let post = bench.chain.states().open(&block.hash()).unwrap();
+    assert_eq!(
+        post.effects().submissions.len(),
+        1,
+        "one document, one registration"
+    );
+    bench.finalize(&block);
+    assert_eq!(bench.includable(block.hash()), 0);
+    assert!(bench.chain.locate(&first_hash).unwrap().is_some());
+    let document: DocumentId = testkit::document(&bench.founding, 0, 7);
+    let Some(Fate::Refused(refused)) = bench.chain.fate(&rival_hash) else {
+        panic!("it still waits");
+    };
+    assert_eq!(
+        refused.refusal,
+        ledger::refusal::Refusal::DocumentKnown(document)
+    );
+    assert_eq!(bench.chain.status().pool, 0);
+    // And from now on it is refused at once.
+    let again = testkit::register_in(&bench.founding, 0, (7, 1), window);
+    assert!(matches!(bench.submit(again), Err(NotTaken::Refused(_))));
+}
+
+#[test]
+fn what_waits_for_another_record_is_parked_and_included_after_it() {
+    let mut bench = Bench::new();
+    let now = clock::wall();
+    let window = (TimeMs(now.0 - 1_000), now.saturating_add(600_000));
+    let registration = bench.register(0, 3);
+    let revoke = Record::Revoke {
+        document: testkit::document(&bench.founding, 0, 3),
+        prev: ledger::id::LeafIndex(0),
+        code: ledger::record::RevokeReason::ALL[0],
+    };
+    let revocation = testkit::submission(&bench.founding, 0, window, vec![revoke]);
+    bench.submit(revocation).unwrap();
+    assert_eq!(bench.includable(bench.genesis().block.hash), 0, "parked");
+    bench.submit(registration).unwrap();
+    let first = bench.build(bench.genesis(), 1).unwrap();
+    assert_eq!(bench.includable(first.hash()), 1);
+    let second = bench.build(Parent::from(&first.header), 2).unwrap();
+    assert_eq!(bench.includable(second.hash()), 0);
+}

@@ -1,1 +1,0 @@
-//! Recovery on real files.
