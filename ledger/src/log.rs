@@ -134,16 +134,29 @@ pub trait TileReader {
     /// # Errors
     /// If it is not there or cannot be read.
     fn hash(&self, level: u8, index: u64) -> Result<Hash, Self::Error>;
+
+    /// Root of the full subtree over 2^`height` leaves, the `index`-th of its size. A reader that keeps the
+    /// nodes inside its tiles answers many proofs for the price of one.
+    ///
+    /// # Errors
+    /// As [`TileReader::hash`].
+    fn node(&self, height: u32, index: u64) -> Result<Hash, Self::Error> {
+        fold(self, height, index)
+    }
 }
 
 /// Root of the full subtree over `width` leaves from `start`, both aligned; `width` is a power of two.
 fn subtree<R: TileReader>(reader: &R, start: u64, width: u64) -> Result<Hash, R::Error> {
     let height = width.trailing_zeros();
-    let level = height / 8;
-    let step = level.saturating_mul(8);
-    let first = start.checked_shr(step).unwrap_or(0);
-    let count = width.checked_shr(step).unwrap_or(1);
-    let level = u8::try_from(level).unwrap_or(u8::MAX);
+    reader.node(height, start.checked_shr(height).unwrap_or(0))
+}
+
+/// A node from the hashes of the tile level below it.
+fn fold<R: TileReader + ?Sized>(reader: &R, height: u32, index: u64) -> Result<Hash, R::Error> {
+    let within = height % 8;
+    let count = 1_u64 << within;
+    let first = index.saturating_mul(count);
+    let level = u8::try_from(height / 8).unwrap_or(u8::MAX);
     let read = |at: u64| reader.hash(level, first.saturating_add(at));
     let mut nodes = (0..count).map(read).collect::<Result<Vec<_>, _>>()?;
     while nodes.len() > 1 {

@@ -13,7 +13,7 @@
 //! - what waits: [`admission`], [`mempool`]
 //! - what travels: [`gossip`], [`network`] behind [`mesh`]
 //! - what is kept: [`storage`]
-//! - what is asked: [`api`]
+//! - what is asked: [`api`], [`receipts`]
 //! - what is watched: [`metrics`]
 
 pub mod admission;
@@ -35,6 +35,7 @@ pub mod metrics;
 pub mod network;
 pub mod node;
 pub mod publisher;
+pub mod receipts;
 pub mod recovery;
 pub mod states;
 pub mod storage;

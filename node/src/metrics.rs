@@ -1,7 +1,8 @@
 //! What an operator can watch: one registry, written in the text format of OpenMetrics.
 //!
-//! Counters and histograms are fed where things happen; gauges that follow from the chain's state are
-//! set when they are asked for ([`Metrics::observe`]), so that nobody has to remember to.
+//! Latencies and refusals are fed by the API; gauges that follow from the chain's state are set when they
+//! are asked for ([`Metrics::observe`]), so that nobody has to remember to; what the chain counts by itself
+//! ([`crate::chain::Counters`]) is written behind them.
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -9,15 +10,18 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What every name begins with.
+const PREFIX: &str = "nachweis";
 /// First bucket of latencies, in seconds; 16 buckets, each twice the one before: 1 ms to 33 s.
 const LATENCY: (f64, u16) = (0.001, 16);
-/// First bucket of fsync times, in seconds; 14 buckets, each twice the one before: 0.1 ms to 0.8 s.
-const FSYNC: (f64, u16) = (0.0001, 14);
+/// Name, help text and value of something that is counted elsewhere.
+pub type Counted = (&'static str, &'static str, u64);
 
 /// One label: which of a closed list of names, never a value that a peer or client chose.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -73,8 +77,12 @@ pub struct Snapshot {
     pub epoch: u64,
     /// Pending submissions.
     pub pool: u64,
+    /// Memory that they count for.
+    pub pool_bytes: u64,
     /// Connected peers.
     pub peers: u64,
+    /// 1 while there is something that a person must look at.
+    pub alarm: u64,
 }
 
 /// All of a node's metrics. Cheap to clone.
@@ -85,18 +93,10 @@ pub struct Metrics {
     pub final_latency: Timing,
     /// From a submission's arrival at this API to a checkpoint that proves it.
     pub provable_latency: Timing,
-    /// One `fdatasync`.
-    pub fsync: Timing,
     /// Submissions refused at this API, by code.
     pub refusals: Coded,
     /// HTTP answers, by class of their status.
     pub requests: Coded,
-    /// Frames dropped because a peer's queue was full or its bytes were bad.
-    pub dropped_frames: Counter,
-    /// Views entered.
-    pub view_changes: Counter,
-    /// Alarms, by kind: what an operator must look at.
-    pub alarms: Coded,
     gauges: Gauges,
 }
 
@@ -110,7 +110,9 @@ struct Gauges {
     view: Gauge,
     epoch: Gauge,
     pool: Gauge,
+    pool_bytes: Gauge,
     peers: Gauge,
+    alarm: Gauge,
 }
 
 impl Default for Metrics {
@@ -126,12 +128,8 @@ impl Metrics {
             registry: Arc::default(),
             final_latency: Timing::new(LATENCY),
             provable_latency: Timing::new(LATENCY),
-            fsync: Timing::new(FSYNC),
             refusals: Coded::default(),
             requests: Coded::default(),
-            dropped_frames: Counter::default(),
-            view_changes: Counter::default(),
-            alarms: Coded::default(),
             gauges: Gauges::default(),
         };
         metrics.registry = Arc::new(metrics.register());
@@ -139,7 +137,7 @@ impl Metrics {
     }
 
     fn register(&self) -> Registry {
-        let mut r = Registry::with_prefix("nachweis");
+        let mut r = Registry::with_prefix(PREFIX);
         let m = self.clone();
         let timings = [
             (
@@ -152,7 +150,6 @@ impl Metrics {
                 "Arrival of a submission to a proving checkpoint",
                 m.provable_latency,
             ),
-            ("fsync_seconds", "One fdatasync", m.fsync),
         ];
         for (name, help, timing) in timings {
             r.register(name, help, timing.0);
@@ -164,17 +161,10 @@ impl Metrics {
                 m.refusals,
             ),
             ("requests", "HTTP answers, by class of status", m.requests),
-            ("alarms", "What an operator must look at, by kind", m.alarms),
         ];
         for (name, help, family) in coded {
             r.register(name, help, family.0);
         }
-        r.register(
-            "dropped_frames",
-            "Frames dropped between nodes",
-            m.dropped_frames,
-        );
-        r.register("view_changes", "Views entered", m.view_changes);
         let g = m.gauges;
         let gauges = [
             ("height", "Newest final block", g.height),
@@ -197,7 +187,9 @@ impl Metrics {
             ("view", "Current view", g.view),
             ("epoch", "Current epoch", g.epoch),
             ("pool_submissions", "Pending submissions", g.pool),
+            ("pool_bytes", "Memory of pending submissions", g.pool_bytes),
             ("peers_connected", "Validators with a connection", g.peers),
+            ("alarm", "1 while a person must look at something", g.alarm),
         ];
         for (name, help, gauge) in gauges {
             r.register(name, help, gauge);
@@ -218,19 +210,31 @@ impl Metrics {
             (&g.view, now.view),
             (&g.epoch, now.epoch),
             (&g.pool, now.pool),
+            (&g.pool_bytes, now.pool_bytes),
             (&g.peers, now.peers),
+            (&g.alarm, now.alarm),
         ];
         for (gauge, value) in values {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
     }
 
-    /// All metrics as text.
-    pub fn encode(&self) -> String {
+    /// All metrics as text, and what was counted elsewhere.
+    pub fn encode(&self, counted: &[Counted]) -> String {
         let mut out = String::new();
         // Writing to a string does not fail.
-        text::encode(&mut out, &self.registry).ok();
+        self.write(&mut out, counted).ok();
         out
+    }
+
+    fn write(&self, out: &mut String, counted: &[Counted]) -> std::fmt::Result {
+        text::encode_registry(out, &self.registry)?;
+        for (name, help, value) in counted {
+            writeln!(out, "# HELP {PREFIX}_{name} {help}")?;
+            writeln!(out, "# TYPE {PREFIX}_{name} counter")?;
+            writeln!(out, "{PREFIX}_{name}_total {value}")?;
+        }
+        text::encode_eof(out)
     }
 }
 
@@ -244,17 +248,16 @@ mod tests {
         metrics.final_latency.add(Duration::from_millis(3));
         metrics.refusals.count("bad-signature");
         metrics.refusals.count("bad-signature");
-        metrics.dropped_frames.inc();
         metrics.observe(&Snapshot {
             height: 12,
             provable_height: 10,
             ..Snapshot::default()
         });
-        let text = metrics.encode();
+        let text = metrics.encode(&[("final_blocks", "Final blocks archived.", 7)]);
         for line in [
             "nachweis_final_seconds_count 1",
             "nachweis_refusals_total{code=\"bad-signature\"} 2",
-            "nachweis_dropped_frames_total 1",
+            "nachweis_final_blocks_total 7",
             "nachweis_height 12",
             "nachweis_checkpoint_lag 2",
             "# EOF",

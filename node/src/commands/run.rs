@@ -1,19 +1,24 @@
 //! `nachweis-node run`: the validator, until SIGTERM or SIGINT.
 
 use super::Failure;
+use crate::api;
 use crate::config::{Config, ConfigError};
 use crate::driver::ingress;
 use crate::exit::Exit;
 use crate::identity::{Identity, IdentityError};
+use crate::metrics::Metrics;
 use crate::network::{self, FrameLimits, MemberAddress, NetworkError};
 use crate::node::{Prepared, Signing, StartError};
 use crate::recovery::{self, Owner, RecoveryError};
 use crate::storage::DataDirError;
 use consensus::Peer;
 use ledger::codec::Text;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 /// Environment variable with a filter for the log, as `info` or `node=debug`.
@@ -43,6 +48,9 @@ pub enum RunError {
     /// The network does not start.
     #[error("the network does not start")]
     Network(#[from] NetworkError),
+    /// The API's address cannot be listened at.
+    #[error("the API cannot listen at {0}")]
+    Api(SocketAddr, #[source] std::io::Error),
     /// The parts do not start.
     #[error("the node does not start")]
     Start(#[from] StartError),
@@ -58,6 +66,13 @@ impl From<RunError> for Failure {
             RunError::Identity(source) => (Exit::Refused, source.hint()),
             RunError::Recovery(source) => of_recovery(source),
             RunError::Network(source) => (Exit::Refused, source.hint().map(str::to_owned)),
+            RunError::Api(..) => (
+                Exit::Refused,
+                Some(
+                    "does another program use this port? name another in node.toml, api.listen"
+                        .to_owned(),
+                ),
+            ),
             RunError::Start(StartError::Timing(_)) => (Exit::Usage, None),
             RunError::Start(StartError::Engine(_)) => (Exit::Fatal, None),
             RunError::Start(_) | RunError::System(_) => (Exit::Failed, None),
@@ -135,6 +150,10 @@ async fn serve(config: &Config, identity: &Identity) -> Result<(), RunError> {
         version = env!("CARGO_PKG_VERSION"),
         "starting"
     );
+    // Before the recovery, which may take long: a taken port shows at once.
+    let address = config.api.listen;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|source| RunError::Api(address, source))?;
     let recovered = recovery::recover(config, &Owner::new(identity)?)?;
     let signing = Signing::from(identity);
     let prepared = Prepared::new(recovered, config, &signing)?;
@@ -144,12 +163,25 @@ async fn serve(config: &Config, identity: &Identity) -> Result<(), RunError> {
     let (mesh, receivers) = network::start(settings, FrameLimits::PROTOCOL).await?;
     let mut node = prepared.start(config, signing, Arc::new(mesh.clone()))?;
     ingress::read(&node.ingress, receivers, &mut node.tasks);
+    let service = api::Service {
+        chain: node.chain.clone(),
+        authority: identity.id.clone(),
+        config: config.api.clone(),
+        metrics: Metrics::new(),
+    };
+    let end = CancellationToken::new();
+    let api = tokio::spawn(api::serve(listener, service, end.clone()));
     tracing::info!(network = ?mesh.listening(), "running");
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
+    // First those who wait get their answers; only then does what they ask about go away.
+    end.cancel();
+    if let Ok(Err(error)) = api.await {
+        tracing::error!(%error, "the API ended with an error");
+    }
     node.stop(mesh.shutdown()).await;
     tracing::info!("stopped");
     Ok(())

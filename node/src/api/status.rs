@@ -1,0 +1,161 @@
+//! What an operator asks: status, health, readiness, metrics, and a page that names the routes.
+
+use super::App;
+use super::error::ApiError;
+use super::types::{PeerInfo, Status};
+use crate::chain::{NodeStatus, Progress};
+use crate::metrics::{self, Snapshot};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+
+/// Blocks that a ready node may be behind: its peers' heights are heard of later than its own is known.
+const BEHIND: u64 = 8;
+
+const PAGE: &str = "\
+nachweis-node: a validator of a Nachweis network
+
+POST /v1/submissions?wait=accepted|final|provable&timeout_ms=N   hand in signed submissions
+GET  /v1/documents/{id}            a document's state
+GET  /v1/documents/{id}/history    its records
+GET  /v1/documents/{id}/receipt    its receipt, public parts
+POST /v1/receipts                  receipts of up to 1,000 documents
+GET  /v1/keys/{key}                a registrar's key
+GET  /v1/authorities               the members
+GET  /v1/blocks/{height}[?raw]     a block, in numbers or as archived
+GET  /v1/status                    this node, for people and programs
+GET  /log/checkpoint               newest checkpoint with its cosignatures (C2SP tlog-checkpoint)
+GET  /log/tile/...                 tiles and entry bundles (C2SP tlog-tiles)
+GET  /healthz  /readyz  /metrics   for operators
+
+What is served here is public and proves itself: believe receipts and checkpoints, not this node.
+";
+
+pub(super) async fn page() -> Response {
+    ([(CONTENT_TYPE, "text/plain; charset=utf-8")], PAGE).into_response()
+}
+
+pub(super) async fn status(State(app): State<App>) -> Json<Status> {
+    let head = app.chain.head();
+    let node = app.chain.status();
+    let progress = *app.chain.progress().borrow();
+    let peers = node.peers.iter().map(|peer| PeerInfo {
+        authority: peer.authority.to_string(),
+        connected: peer.connected,
+        height: peer.height.map(|height| height.0),
+    });
+    Json(Status {
+        chain: app.chain.founding().chain().to_string(),
+        authority: app.authority.to_string(),
+        height: head.tip.height.0,
+        time_ms: head.tip.time_ms.0,
+        log_size: head.tip.log_size().0,
+        provable_size: progress.provable_size.0,
+        view: node.view.0,
+        epoch: node.epoch.0,
+        peers: peers.collect(),
+        pool: number(node.pool),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+/// The process answers.
+pub(super) async fn health() -> &'static str {
+    "ok\n"
+}
+
+/// It answers for the network: connected to a quorum, and as far as the others.
+pub(super) async fn ready(State(app): State<App>) -> Result<&'static str, ApiError> {
+    let progress = *app.chain.progress().borrow();
+    let quorum = app.chain.founding().set().quorum();
+    match readiness(&app.chain.status(), &progress, quorum) {
+        Ok(()) => Ok("ready\n"),
+        Err(why) => Err(ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not-ready",
+            why,
+        )),
+    }
+}
+
+fn readiness(node: &NodeStatus, progress: &Progress, quorum: usize) -> Result<(), String> {
+    let connected = node.peers.iter().filter(|peer| peer.connected).count();
+    // The node itself counts.
+    let with_it = connected.saturating_add(1);
+    if with_it < quorum {
+        return Err(format!(
+            "connected to {connected} validators, a quorum is {quorum} with this one"
+        ));
+    }
+    let own = progress.final_height;
+    let mut heights: Vec<_> = node.peers.iter().filter_map(|peer| peer.height).collect();
+    heights.sort_unstable();
+    // One liar must not make everybody unready: what several peers reached is believed.
+    let several = heights.len().checked_sub(2).and_then(|at| heights.get(at));
+    match several {
+        Some(height) if own.saturating_add(BEHIND) < *height => {
+            Err(format!("at block {own}, others are at {height}"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+pub(super) async fn metrics(State(app): State<App>) -> Response {
+    let node = app.chain.status();
+    let progress = *app.chain.progress().borrow();
+    app.metrics.observe(&Snapshot {
+        height: progress.final_height.0,
+        log_size: progress.final_size.0,
+        provable_height: progress.provable_height.0,
+        provable_size: progress.provable_size.0,
+        view: node.view.0,
+        epoch: node.epoch.0,
+        pool: number(node.pool),
+        pool_bytes: number(node.pool_bytes),
+        peers: number(node.peers.iter().filter(|peer| peer.connected).count()),
+        alarm: u64::from(node.alarm.is_some()),
+    });
+    let text = app.metrics.encode(&app.chain.counters().all());
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+}
+
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::PeerStatus;
+    use ledger::id::{AuthorityId, Height, ValidatorIndex};
+
+    fn node(peers: &[(bool, u64)]) -> NodeStatus {
+        let peer = |(connected, height): &(bool, u64)| PeerStatus {
+            validator: ValidatorIndex(0),
+            authority: AuthorityId::new("amt").unwrap(),
+            connected: *connected,
+            height: Some(Height(*height)),
+        };
+        NodeStatus {
+            peers: peers.iter().map(peer).collect(),
+            ..NodeStatus::default()
+        }
+    }
+
+    #[test]
+    fn ready_is_connected_to_a_quorum_and_caught_up() {
+        let at = |height| Progress {
+            final_height: Height(height),
+            ..Progress::default()
+        };
+        let all = node(&[(true, 100), (true, 100), (true, 99)]);
+        assert_eq!(readiness(&all, &at(100), 3), Ok(()));
+        readiness(&all, &at(50), 3).unwrap_err();
+        let few = node(&[(true, 100), (false, 100), (false, 99)]);
+        readiness(&few, &at(100), 3).unwrap_err();
+        let liar = node(&[(true, u64::MAX), (true, 100), (true, 99)]);
+        assert_eq!(readiness(&liar, &at(100), 3), Ok(()));
+    }
+}
