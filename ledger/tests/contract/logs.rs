@@ -264,6 +264,27 @@ fn nothing_and_equal_sizes() {
     assert_eq!(Path::new(vec![one; 65]), None);
 }
 
+/// Roots made for paths that go on above their tree: only the count of hashes tells them from right ones.
+#[test]
+fn a_path_that_goes_on_above_its_tree_is_refused() {
+    let leaves = numbered(4);
+    let above = seed_of("above");
+    let length = |index, size| Err(ProofError::Length { index, size });
+    let path = Path::new(vec![leaves[0]]).unwrap();
+    let two = mth(&leaves[..2]);
+    assert_eq!(check_inclusion(&leaves[1], 0, 1, &path, &two), length(0, 1));
+    assert_eq!(check_inclusion(&leaves[1], 1, 2, &path, &two), Ok(()));
+    let tiles = Tiles::new(leaves.clone());
+    let mut longer = consistency(&tiles, 3, 4).unwrap().hashes().to_vec();
+    longer.push(above);
+    let longer = Path::new(longer).unwrap();
+    let [before, after] = [3, 4].map(|size| node_hash(&above, &mth(&leaves[..size])));
+    assert_eq!(
+        check_consistency((3, &before), (4, &after), &longer),
+        length(3, 4)
+    );
+}
+
 /// The eight leaves and roots that certificate transparency published with its first tree.
 #[test]
 fn the_published_tree_of_eight_leaves() {
@@ -494,11 +515,11 @@ fn a_line_verifies_for_its_key_and_text_alone() {
         &SignatureLine::new(&by, log_line.blob),
         text
     ));
-    // A time over 2^63 - 1 has no meaning.
-    let mut blob = line.blob.clone();
-    blob[0] = 0x80;
-    assert_eq!(
-        cosignature::verify(&by, &SignatureLine { blob, ..line }, text),
-        None
-    );
+    // A time over 2^63 - 1 has no meaning, however well it is signed.
+    for (time, meant) in [(i64::MAX as u64, true), (1 << 63, false)] {
+        let signature = key.sign_raw(format!("cosignature/v1\ntime {time}\n{text}").as_bytes());
+        let blob = [time.to_be_bytes().as_slice(), &signature.0].concat();
+        let verified = cosignature::verify(&by, &SignatureLine::new(&by, blob), text);
+        assert_eq!(verified, meant.then_some(CosignedAt(time)));
+    }
 }

@@ -23,5 +23,6 @@ mod samples;
 mod strict;
 mod tools;
 mod tries;
+mod views;
 mod votes;
 mod world;

@@ -592,10 +592,20 @@ fn a_retired_key_never_comes_back() {
     let new = signing_key("aa/fresh");
     let record = enrol(&founding, A, &new, ALL, 0);
     let at = chain.write((A, "admin"), vec![record]);
-    let compromised = Record::RetireKey {
+    let next = LeafIndex(chain.tip.log.size());
+    let since = |index: LeafIndex| Record::RetireKey {
         key: new.key(),
-        compromised_since: Some(at),
+        compromised_since: Some(index),
     };
+    let given = next.saturating_add(1);
+    let refused = chain.refusal((A, "admin"), vec![since(given)]);
+    assert_eq!(
+        refused.refusal,
+        Refusal::CompromisedSince { given, index: next }
+    );
+    let now = chain.submit((A, "admin"), vec![since(next)]).unwrap();
+    assert_eq!(chain.ask(&now), Ok(()));
+    let compromised = since(at);
     let gone = chain.write((A, "admin"), vec![compromised]);
     let state = chain.state.key_state(&new.key()).unwrap().unwrap();
     assert_eq!(
