@@ -7,12 +7,10 @@ use crate::driver::ingress;
 use crate::exit::Exit;
 use crate::identity::{Identity, IdentityError};
 use crate::metrics::Metrics;
-use crate::network::{self, FrameLimits, MemberAddress, NetworkError};
+use crate::network::{self, FrameLimits, NetworkError};
 use crate::node::{Prepared, Signing, StartError};
 use crate::recovery::{self, Owner, RecoveryError};
 use crate::storage::DataDirError;
-use consensus::Peer;
-use ledger::codec::Text;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -159,7 +157,7 @@ async fn serve(config: &Config, identity: &Identity) -> Result<(), RunError> {
     let prepared = Prepared::new(recovered, config, &signing)?;
     let head = prepared.chain().head();
     tracing::info!(height = %head.tip.height, log_size = %head.tip.log_size(), "recovered");
-    let settings = settings(config, identity);
+    let settings = network::Settings::new(identity, &config.network.listen);
     let (mesh, receivers) = network::start(settings, FrameLimits::PROTOCOL).await?;
     let mut node = prepared.start(config, signing, Arc::new(mesh.clone()))?;
     ingress::read(&node.ingress, receivers, &mut node.tasks);
@@ -185,28 +183,4 @@ async fn serve(config: &Config, identity: &Identity) -> Result<(), RunError> {
     node.stop(mesh.shutdown()).await;
     tracing::info!("stopped");
     Ok(())
-}
-
-fn settings(config: &Config, identity: &Identity) -> network::Settings {
-    let genesis = identity.founding.genesis();
-    let members = identity.founding.validators().members().iter();
-    let members = members.map(|member| {
-        let validator = genesis
-            .authority(member.authority)
-            .and_then(|authority| authority.validator.as_ref());
-        let addresses = validator.map_or_else(Vec::new, |validator| {
-            let addresses = validator.addresses.iter().map(Text::as_str);
-            addresses.map(str::to_owned).collect()
-        });
-        MemberAddress {
-            peer: Peer(member.network),
-            authority: member.id.clone(),
-            addresses,
-        }
-    });
-    network::Settings {
-        listen: config.network.listen.clone(),
-        members: members.collect(),
-        key: identity.keys.network.clone(),
-    }
 }
