@@ -14,7 +14,7 @@ use ledger::document::DocumentId;
 use ledger::execute::includable;
 use ledger::hash::Hash;
 use ledger::id::{AuthorityIndex, LeafIndex, TimeMs};
-use ledger::record::{EndorseKind, Record, RevokeReason, Role};
+use ledger::record::{EndorseKind, Outcome, Record, RevokeReason, Role};
 use ledger::refusal::{Refusal, Refused};
 use ledger::state::{
     AuthState, DocState, Handover, KeyState, Lane, Lifecycle, Registration, RegistrationKind,
@@ -482,6 +482,81 @@ fn a_successor_may_come_in_the_same_submission_but_not_after_its_naming() {
     chain.block(&[first, second]);
     let state = chain.state.doc_state(&id).unwrap().unwrap();
     assert_eq!(state.lifecycle, Lifecycle::Superseded { by: successor });
+}
+
+/// States that only records of later versions write bind already: the rules look at all of them.
+#[test]
+fn suspended_retired_and_handed_over_documents_are_seen() {
+    let (mut chain, id, at) = with_document();
+    let next = register(&chain.founding, A, "next");
+    chain.write((A, "issue"), vec![next]);
+    let successor = document(&chain.founding, A, "next");
+    let state_of = |chain: &Chain, id: DocumentId| {
+        let registration = chain.state.registration(&id).unwrap().unwrap();
+        DocState::registered(id, &registration)
+    };
+    let with = |chain: &Chain, id: DocumentId, change: fn(&mut DocState)| {
+        let mut state = state_of(chain, id);
+        change(&mut state);
+        Effects {
+            documents: [(id, state)].into(),
+            ..Effects::default()
+        }
+    };
+    let code = |chain: &Chain, effects: &Effects, item: &CheckedItem| {
+        let answer = chain.ask_in(&chain.overlaid(effects), item);
+        answer.map_err(|refused| refused.refusal.code())
+    };
+    let replacing = chain
+        .submit((A, "issue"), vec![supersede(id, at, successor)])
+        .unwrap();
+    let suspended = with(&chain, successor, |state| state.suspended = Some(1));
+    assert_eq!(
+        code(&chain, &suspended, &replacing),
+        Err("successor-not-in-force")
+    );
+    let retired = |state: &mut DocState| state.retired = Some(Outcome::Archived);
+    let effects = with(&chain, successor, retired);
+    assert_eq!(
+        code(&chain, &effects, &replacing),
+        Err("successor-not-in-force")
+    );
+    let revoking = chain.submit((A, "issue"), vec![revoke(id, at)]).unwrap();
+    assert_eq!(
+        code(&chain, &with(&chain, id, retired), &revoking),
+        Err("document-ended")
+    );
+    let suspended = with(&chain, id, |state| state.suspended = Some(1));
+    assert_eq!(
+        code(&chain, &suspended, &revoking),
+        Ok(()),
+        "suspended is not ended"
+    );
+    let moved = with(&chain, id, |state| state.responsible = B);
+    assert_eq!(
+        code(&chain, &moved, &revoking),
+        Err("not-responsible"),
+        "it moved on"
+    );
+    let foreign = with(&chain, successor, |state| state.responsible = B);
+    assert_eq!(code(&chain, &foreign, &replacing), Err("foreign-successor"));
+    // Asked for an opinion, or given a copy: only the first may answer as such.
+    let endorsing = chain
+        .submit((E, "exchange"), vec![endorse(id, at)])
+        .unwrap();
+    for mode in 1..=4 {
+        let mut effects = consulted(&chain, id, E);
+        let state = effects.documents.get_mut(&id).unwrap();
+        let open = Handover {
+            mode,
+            ..state.handovers[0]
+        };
+        state.handovers.set(open).unwrap();
+        let answer = code(&chain, &effects, &endorsing);
+        assert_eq!(answer.is_ok(), mode == 2, "mode {mode}");
+    }
+    let holding = with(&chain, id, |state| state.holders.set(E).unwrap());
+    assert_eq!(code(&chain, &holding, &endorsing), Ok(()));
 }
 
 #[test]
