@@ -8,7 +8,7 @@ use crate::samples::{
     detail_root, doc_state, founded, header, key_state, leaves, records, statement, submission,
     vote,
 };
-use crate::world::{A, START, double_vote, key, seed_of, signing_key};
+use crate::world::{A, START, double_vote, key, leader, seed_of, signing_key};
 use borsh::BorshSerialize;
 use ledger::body::ItemBytes;
 use ledger::checkpoint::Checkpoint;
@@ -19,7 +19,7 @@ use ledger::frame;
 use ledger::genesis::{Purpose, possession_bytes};
 use ledger::guard::{Guard, Permit};
 use ledger::hash::{Hash, Tag};
-use ledger::id::{AuthorityId, Height, TimeMs, TreeSize, ValidatorIndex};
+use ledger::id::{AuthorityId, Height, TimeMs, TreeSize, ValidatorIndex, View};
 use ledger::journal::{self, Head, JournalId, Opening, Origin, Seq};
 use ledger::log::{Frontier, Path, leaf_hash};
 use ledger::note::{Note, VerifierKey, sign_log};
@@ -86,6 +86,9 @@ impl StatusRoot for ledger::tip::Tip {
 fn consensus_lines(lines: &mut Lines, founding: &Founding) {
     let epoch = founding.epoch();
     lines.value("epoch context", &epoch.context);
+    let views = 1..=u64::try_from(epoch.set.n()).unwrap();
+    let leaders: Vec<_> = views.map(|view| leader(&epoch, View(view))).collect();
+    lines.value("leaders of views 1 to 4", &leaders);
     let header = header(founding);
     lines.value("header", &header);
     lines.value("block hash", &header.hash());
