@@ -102,6 +102,7 @@ impl Archivist {
                 payloads.push(payload(block, finalization.cloned())?);
             }
         }
+        self.prepare(&group);
         let begin = Instant::now();
         self.archive.append_group(&payloads)?;
         let chain = self.chain.clone();
@@ -124,6 +125,18 @@ impl Archivist {
         }
         counters.final_leaves.add(leaves);
         Ok(leaves)
+    }
+
+    /// A single live block, as on a quiet chain: the cosigner syncs its guard while the archive is synced.
+    fn prepare(&self, group: &[Commit]) {
+        if let [commit] = group
+            && commit.finalization.is_some()
+            && let [(_, post)] = commit.blocks.as_slice()
+        {
+            let input = cosigner::Input::Archiving(cosigner::Decided::of(post));
+            // Full: then it is synced later.
+            self.listeners.cosigner.try_send(input).ok();
+        }
     }
 
     fn push_leaves(&mut self, post: &Post) -> Result<(), Fatal> {

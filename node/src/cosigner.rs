@@ -74,6 +74,8 @@ impl Decided {
 /// What moves the cosigner.
 #[derive(Debug)]
 pub enum Input {
+    /// This block is final and being archived: the guard may be synced meanwhile.
+    Archiving(Decided),
     /// These blocks became final with the others.
     Decided(Vec<Decided>),
     /// The newest block of a step of catch-up.
@@ -237,6 +239,10 @@ impl Cosigner {
 
     fn take(&mut self, input: Input) {
         match input {
+            Input::Archiving(next) => {
+                // Not signed before it is archived; if the node stops between, the same block comes again.
+                self.permit(&next);
+            }
             Input::Decided(all) => {
                 let skip = if all.len() > MAX_SIGNED {
                     all.len().saturating_sub(1)

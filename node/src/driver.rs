@@ -27,9 +27,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// The journal is pruned when it is this long, in bytes …
-const PRUNE_BYTES: u64 = 16 << 20;
-/// … and this many times as long as it was after the last time.
+/// The journal is pruned when it is so many times as long as it was after the last time.
 const PRUNE_FACTOR: u64 = 2;
 
 /// What a driver is made from.
@@ -59,6 +57,8 @@ pub struct Parts {
     pub commits: mpsc::Sender<Commit>,
     /// How far it is.
     pub archived: watch::Receiver<Height>,
+    /// Bytes below which the journal is not pruned.
+    pub prune_bytes: u64,
     /// Ends the driver.
     pub stop: CancellationToken,
 }
@@ -178,11 +178,11 @@ impl Driver {
                 Some(event) => Next::Answer(event),
                 None => exit::abort(&Broken::Ended("executor")),
             },
-            Some(checked) = parts.ingress.checked.recv(), if !stopping => Next::Checked(checked),
-            Some(input) = parts.ingress.inputs.recv(), if !stopping => Next::Input(input),
             Ok(()) = parts.work.changed(), if !stopping => {
                 Next::Work(*parts.work.borrow_and_update())
             }
+            Some(checked) = parts.ingress.checked.recv(), if !stopping => Next::Checked(checked),
+            Some(input) = parts.ingress.inputs.recv(), if !stopping => Next::Input(input),
         }
     }
 
@@ -288,7 +288,10 @@ impl Driver {
 
     /// What the journal is to begin anew with, if it is long and all that was committed is archived.
     fn snapshot(&self) -> Option<Vec<Record>> {
-        let limit = PRUNE_BYTES.max(self.pruned_bytes.saturating_mul(PRUNE_FACTOR));
+        let limit = self
+            .parts
+            .prune_bytes
+            .max(self.pruned_bytes.saturating_mul(PRUNE_FACTOR));
         let committed = self.parts.engine.status().committed.height;
         if self.journal_bytes < limit || *self.parts.archived.borrow() < committed {
             return None;
@@ -334,7 +337,7 @@ impl Driver {
             Output::SetTimer { at } => self.timer = Some(self.parts.clock.instant(at)),
             Output::Head(block) => ask(&self.parts.requests, Request::Head(block.hash)).await,
             Output::Build(request) => {
-                ask(&self.parts.requests, Request::Build(Box::new(request))).await
+                ask(&self.parts.requests, Request::Build(Box::new(request))).await;
             }
             Output::Validate { hash, block } => {
                 let block = Box::new(block);

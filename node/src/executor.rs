@@ -183,12 +183,18 @@ impl Executor {
             let wake = self.wake();
             let next = runtime.block_on(async {
                 let sleep = tokio::time::sleep_until(wake.into());
+                // Clients and peers get the same share of what blocks leave over.
+                let pool = async {
+                    tokio::select! {
+                        Some(submit) = ports.submissions.recv() => Input::Submit(submit),
+                        Some(gossip) = ports.gossip.recv() => Input::Gossip(gossip),
+                        () = sleep => Input::Time,
+                    }
+                };
                 tokio::select! {
                     biased;
                     request = ports.requests.recv() => request.map(Input::Request),
-                    Some(submit) = ports.submissions.recv() => Some(Input::Submit(submit)),
-                    Some(gossip) = ports.gossip.recv() => Some(Input::Gossip(gossip)),
-                    () = sleep => Some(Input::Time),
+                    input = pool => Some(input),
                 }
             });
             let Some(next) = next else {

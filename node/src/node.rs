@@ -37,6 +37,11 @@ use tokio_util::sync::CancellationToken;
 
 /// Votes are admitted up to this many views ahead.
 const WINDOW: u64 = 8;
+/// The journal is not pruned below so many bytes: half of its segment, quick to read at start.
+#[cfg(not(test))]
+const PRUNE_BYTES: u64 = 16 << 20;
+#[cfg(test)]
+const PRUNE_BYTES: u64 = 32 << 10;
 
 /// The keys that the parts of a node sign with.
 #[derive(Debug)]
@@ -272,6 +277,7 @@ impl Prepared {
             work,
             commits,
             archived,
+            prune_bytes: PRUNE_BYTES,
             stop: stop.clone(),
         });
         Ok(Node {

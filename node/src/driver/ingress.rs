@@ -2,7 +2,8 @@
 //!
 //! Decoding and signature checks run here, beside the driver's loop: a frame is decoded, the engine admits it (in the
 //! loop, before any cryptography), its signatures are checked, and only then does the engine see it. What is not the
-//! engine's goes to the pool and the cosigner. What no honest node sends ends the connection.
+//! engine's goes to the pool and the cosigner, which never hold a lane up: proposals travel beside submissions. What no
+//! honest node sends ends the connection.
 
 use crate::admission::{self, Bearer, Present};
 use crate::chain::Chain;
@@ -16,18 +17,19 @@ use crate::network::{Inbound, Receiver, Receivers};
 use consensus::verify::Offence;
 use consensus::{Admitted, Ed25519, Message, Peer, VerifiedMessage};
 use ledger::body::{Item, ItemBytes};
-use ledger::id::ValidatorIndex;
 use ledger::submission::Submission;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 /// Inputs that may wait for the driver; their lanes wait with them.
 const INPUTS: usize = 256;
 /// Admitted messages that may wait for their signature check, for each lane.
 const ADMITTED: usize = 1_024;
-/// Lists of submissions that are verified at the same time.
-const VERIFYING: usize = 2;
+/// Lists of submissions that may wait for their signature check …
+const LISTS: usize = 256;
+/// … and their bytes. What is too much is dropped; its sender names it again.
+const LIST_BYTES: usize = 32 << 20;
 
 /// What comes to the driver from the network.
 #[derive(Debug)]
@@ -70,7 +72,16 @@ pub struct Ingress {
     inputs: mpsc::Sender<Input>,
     gossip: mpsc::Sender<Gossip>,
     cosigner: mpsc::Sender<cosigner::Input>,
-    verifying: Arc<Semaphore>,
+    lists: mpsc::Sender<List>,
+    room: Arc<Semaphore>,
+}
+
+/// Submissions of a peer that wait for their signature check.
+#[derive(Debug)]
+struct List {
+    from: Peer,
+    items: Vec<ItemBytes>,
+    _room: OwnedSemaphorePermit,
 }
 
 /// Makes the way in, and starts the signature checks on `tasks`.
@@ -88,13 +99,21 @@ pub fn open(
         tasks.spawn(check_signatures(work, results.clone()));
         admitted
     });
+    let (lists, waiting) = mpsc::channel(LISTS);
+    let taker = Taker {
+        chain: chain.clone(),
+        mesh: Arc::clone(&mesh),
+        gossip: gossip.clone(),
+    };
+    tasks.spawn(taker.run(waiting));
     let ingress = Ingress {
         chain,
         mesh,
         inputs: sender,
         gossip,
         cosigner,
-        verifying: Arc::new(Semaphore::new(VERIFYING)),
+        lists,
+        room: Arc::new(Semaphore::new(LIST_BYTES)),
     };
     let port = Port {
         inputs,
@@ -156,7 +175,7 @@ impl Ingress {
         let kind = bytes.first().copied().unwrap_or_default();
         if gossip::Message::is_gossip(kind) {
             match gossip::Message::decode(bytes) {
-                Ok(message) => self.gossip(from, message).await,
+                Ok(message) => self.gossip(from, message),
                 Err(_) => self.offence(&from, "sent a malformed pool message or cosignature"),
             }
             return;
@@ -172,61 +191,90 @@ impl Ingress {
         self.mesh.disconnect(from, why);
     }
 
-    async fn gossip(&self, from: Peer, message: gossip::Message) {
-        match message {
+    /// Never waits: what is dropped is named or asked for again.
+    fn gossip(&self, from: Peer, message: gossip::Message) {
+        let taken = match message {
             gossip::Message::PoolIds(ids) => {
                 let ids = ids.into_vec();
-                self.gossip.send(Gossip::PoolIds { from, ids }).await.ok();
+                self.gossip.try_send(Gossip::PoolIds { from, ids }).is_ok()
             }
             gossip::Message::ItemReq(ids) => {
                 let ids = ids.into_vec();
-                self.gossip.send(Gossip::ItemReq { from, ids }).await.ok();
+                self.gossip.try_send(Gossip::ItemReq { from, ids }).is_ok()
             }
-            gossip::Message::Items(items) => self.items(from, items.into_vec()).await,
+            gossip::Message::Items(items) => self.items(from, items.into_vec()),
             gossip::Message::Cosig(cosig) => {
-                self.cosigner(cosigner::Input::Received { from, cosig });
+                let input = cosigner::Input::Received { from, cosig };
+                self.cosigner.try_send(input).is_ok()
             }
             gossip::Message::CosigReq(size) => {
-                self.cosigner(cosigner::Input::Asked { from, size });
+                let input = cosigner::Input::Asked { from, size };
+                self.cosigner.try_send(input).is_ok()
             }
+        };
+        if !taken {
+            self.chain.counters().dropped_frames.increment();
         }
     }
 
-    /// Never waits: cosignatures are sent again.
-    fn cosigner(&self, input: cosigner::Input) {
-        if self.cosigner.try_send(input).is_err() {
-            self.chain.counters().dropped_messages.increment();
+    fn items(&self, from: Peer, items: Vec<ItemBytes>) -> bool {
+        let bytes: usize = items.iter().map(|item| item.as_bytes().len()).sum();
+        let Ok(bytes) = u32::try_from(bytes) else {
+            return false;
+        };
+        let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(bytes) else {
+            return false;
+        };
+        let list = List {
+            from,
+            items,
+            _room: room,
+        };
+        self.lists.try_send(list).is_ok()
+    }
+}
+
+/// Takes peers' submissions in: one list after the other, each on a blocking thread.
+#[derive(Clone, Debug)]
+struct Taker {
+    chain: Chain,
+    mesh: Arc<dyn Mesh>,
+    gossip: mpsc::Sender<Gossip>,
+}
+
+impl Taker {
+    async fn run(self, mut waiting: mpsc::Receiver<List>) {
+        while let Some(list) = waiting.recv().await {
+            let taker = self.clone();
+            // It only fails if it panicked, which ends the process.
+            tokio::task::spawn_blocking(move || taker.take(list))
+                .await
+                .ok();
         }
     }
 
-    /// Verifies submissions on a blocking thread; the lane goes on unless too many are being verified.
-    async fn items(&self, from: Peer, items: Vec<ItemBytes>) {
-        let Some(validator) = self.validator(&from) else {
-            return;
-        };
-        let Ok(permit) = Arc::clone(&self.verifying).acquire_owned().await else {
-            return;
-        };
-        let ingress = self.clone();
-        tokio::task::spawn_blocking(move || {
-            match ingress.admit(items) {
-                Some(submissions) if !submissions.is_empty() => {
-                    let gossip = Gossip::Items {
-                        from: validator,
-                        submissions,
-                    };
-                    ingress.gossip.blocking_send(gossip).ok();
-                }
-                Some(_) => {}
-                None => ingress.offence(&from, "sent a submission that no honest node takes in"),
-            }
-            drop(permit);
-        });
-    }
-
-    fn validator(&self, peer: &Peer) -> Option<ValidatorIndex> {
+    fn take(&self, list: List) {
+        let List { from, items, _room } = list;
         let set = self.chain.founding().set();
-        set.position(|member| member.network == peer.0)
+        let Some(validator) = set.position(|member| member.network == from.0) else {
+            return;
+        };
+        match self.admit(items) {
+            Some(submissions) if !submissions.is_empty() => {
+                let gossip = Gossip::Items {
+                    from: validator,
+                    submissions,
+                };
+                // Without an executor the node stops.
+                self.gossip.blocking_send(gossip).ok();
+            }
+            Some(_) => {}
+            None => {
+                self.chain.counters().offences.increment();
+                let why = "sent a submission that no honest node takes in";
+                self.mesh.disconnect(&from, why);
+            }
+        }
     }
 
     /// `None` if one of them could never have been taken in by an honest node.
