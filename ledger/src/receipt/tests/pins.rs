@@ -3,14 +3,20 @@
 use super::refused;
 use super::signers::{edit_blob, handover, two_sets};
 use super::world::{CLOSED, COSIGNED, Closed, Doc, FILE, NOW, Validators, World, digest};
-use crate::hash::Hash;
+use crate::hash::{Hash, SetHash};
+use crate::header::Flags;
 use crate::id::{AuthorityIndex, LeafIndex, TreeSize};
-use crate::log::Path;
+use crate::key::Key;
+use crate::leaf::LogLeaf;
+use crate::log::{Path, ProofError};
 use crate::receipt::{
-    Advance, Failure, Fault, Finding, Freshness, Pin, Stale, Step, TrustError, Verdict, verify,
+    Advance, BadSigners, Failure, Fault, Finding, Freshness, Pin, Stale, Step, TrustError, Verdict,
+    verify,
 };
 use crate::state::Lifecycle;
+use crate::validator_set::{Member, ValidatorSet};
 use alloc::vec;
+use alloc::vec::Vec;
 
 #[test]
 fn a_pin_of_nothing_is_refused() {
@@ -289,6 +295,76 @@ fn a_pin_moves_to_a_newer_checkpoint_and_over_a_seal_to_the_next_set() {
         advance(&other, &other.close(), None),
         Err(Failure {
             fault: Fault::Origin(_),
+            ..
+        })
+    ));
+}
+
+/// Moves the trust in genesis to the founders' checkpoint, closed by this trailer and followed by this set.
+fn advance_to(
+    world: &World,
+    closed: &Closed,
+    trailer: &LogLeaf,
+    next: Option<&ValidatorSet>,
+) -> Result<Pin, Failure> {
+    world.trust().advance(&Advance {
+        note: &closed.note,
+        trailer,
+        trailer_path: &closed.path(LeafIndex(closed.size.0 - 1)),
+        handovers: &[],
+        next,
+    })
+}
+
+#[test]
+fn a_pin_does_not_move_by_a_trailer_of_others() {
+    // The last leaf names another set than the one that signed.
+    let (mut world, doc) = World::standard();
+    world.trailer_set = Some(SetHash(Hash([1; 32])));
+    let closed = world.close();
+    let moved = advance_to(&world, &closed, &closed.trailer, None);
+    assert_eq!(moved, Err(Step::Signers.fails(Fault::OtherSet)));
+    // A trailer that is not in the log hands over to a thief.
+    world.trailer_set = None;
+    let closed = world.close();
+    let thief = Validators::new("thief", &[0, 1, 2, 3]).set;
+    let LogLeaf::Trailer(mut trailer) = closed.trailer else {
+        panic!("closed by a trailer")
+    };
+    trailer.flags = Flags::SEAL;
+    trailer.next_set = thief.hash();
+    let moved = advance_to(&world, &closed, &LogLeaf::Trailer(trailer), Some(&thief));
+    assert!(matches!(
+        moved,
+        Err(Failure {
+            step: Step::Trailer,
+            fault: Fault::Log(ProofError::Root { .. })
+        })
+    ));
+    let record = LogLeaf::Record(doc.leaf);
+    let moved = advance_to(&world, &closed, &record, None);
+    assert_eq!(moved, Err(Step::Trailer.fails(Fault::LeafKind)));
+}
+
+#[test]
+fn a_pin_does_not_move_to_a_set_with_a_key_that_may_not_enter() {
+    let mut neutral = [0; 32];
+    neutral[0] = 1;
+    let mut members: Vec<Member> = Validators::new("next", &[1, 2, 3, 4])
+        .set
+        .members()
+        .to_vec();
+    members[0].log = Key::from_bytes(neutral);
+    let weak = ValidatorSet::new(members).unwrap();
+    let (mut world, _) = World::standard();
+    world.trailer.flags = Flags::SEAL;
+    world.trailer.next_set = weak.hash();
+    let closed = world.close();
+    let moved = advance_to(&world, &closed, &closed.trailer, Some(&weak));
+    assert!(matches!(
+        moved,
+        Err(Failure {
+            fault: Fault::BadSigners(BadSigners::Key { .. }),
             ..
         })
     ));
