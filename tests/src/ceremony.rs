@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Short ids and names of the authorities of a local network; further ones are numbered.
 const AUTHORITIES: [(&str, &str); 4] = [
@@ -30,14 +31,27 @@ pub struct Founder {
     pub api: SocketAddr,
 }
 
+/// Ports that no system hands out by itself: a node that restarts must find its own still free, and a connection that
+/// somebody opened meanwhile could have been given one of the others.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+
 /// Two free ports for each of `count` authorities. They are free at this moment; nothing holds them.
 fn free_ports(count: usize) -> io::Result<Vec<u16>> {
-    let held: Vec<TcpListener> = (0..count * 2)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<io::Result<_>>()?;
-    held.iter()
-        .map(|listener| Ok(listener.local_addr()?.port()))
-        .collect()
+    static LOOKED_AT: AtomicUsize = AtomicUsize::new(0);
+    let process = usize::try_from(std::process::id()).unwrap_or(0);
+    let mut held = Vec::new();
+    for _ in PORTS {
+        // Processes begin far from each other, so that two ceremonies at once seldom meet.
+        let at = process * 67 + LOOKED_AT.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + u16::try_from(at % PORTS.len()).unwrap_or(0);
+        held.extend(
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(|listener| (listener, port)),
+        );
+        if held.len() == count * 2 {
+            return Ok(held.into_iter().map(|(_, port)| port).collect());
+        }
+    }
+    Err(io::Error::other("too few free ports"))
 }
 
 /// Runs the ceremony in `dir`: keys, applications, genesis signed by all, trust files.
