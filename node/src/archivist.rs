@@ -34,6 +34,17 @@ pub struct Commit {
     pub blocks: Vec<(consensus::Block, Post)>,
     /// The finalization of the last; `None` while the node catches up.
     pub finalization: Option<Certificate>,
+    /// Whether others are known to be further.
+    pub place: Place,
+}
+
+/// Where a node stands among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// As far as anybody honest is known to be.
+    Head,
+    /// Behind at least one honest node.
+    Behind,
 }
 
 /// Where it tells what is final.
@@ -121,7 +132,7 @@ impl Archivist {
                 counters.final_submissions.add(included);
             }
             counters.final_blocks.add(count(posts.len()));
-            self.announce(posts, commit.finalization.is_some());
+            self.announce(posts, commit.finalization.is_some(), commit.place);
         }
         counters.final_leaves.add(leaves);
         Ok(leaves)
@@ -151,7 +162,7 @@ impl Archivist {
         })
     }
 
-    fn announce(&self, posts: Vec<Post>, live: bool) {
+    fn announce(&self, posts: Vec<Post>, live: bool, place: Place) {
         let Some(last) = posts.last() else {
             return;
         };
@@ -169,7 +180,7 @@ impl Archivist {
         let input = if live {
             cosigner::Input::Decided(checkpoints)
         } else {
-            cosigner::Input::CaughtUp(cosigner::Decided::of(last))
+            cosigner::Input::CaughtUp(cosigner::Decided::of(last), place)
         };
         self.listeners.cosigner.blocking_send(input).ok();
         let input = publisher::Input::Final(height, caught_up);

@@ -10,6 +10,7 @@ mod collection;
 
 pub use collection::{KeptNote, Signers};
 
+use crate::archivist::Place;
 use crate::chain::Chain;
 use crate::clock;
 use crate::exit;
@@ -78,8 +79,8 @@ pub enum Input {
     Archiving(Decided),
     /// These blocks became final with the others.
     Decided(Vec<Decided>),
-    /// The newest block of a step of catch-up.
-    CaughtUp(Decided),
+    /// The newest block of a step of catch-up, and whether it is the last step.
+    CaughtUp(Decided, Place),
     /// A peer sent a cosignature.
     Received {
         /// Who sent it; not always its signer.
@@ -254,9 +255,10 @@ impl Cosigner {
                     self.sign_head();
                 }
             }
-            Input::CaughtUp(decided) => {
+            Input::CaughtUp(decided, place) => {
+                // History is not signed, only the head once it is reached.
                 self.head = Some(decided);
-                self.unsigned = true;
+                self.unsigned = place == Place::Head;
             }
             Input::Received { from, cosig } => self.receive(&from, &cosig),
             Input::Asked { from, size } => {

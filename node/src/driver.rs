@@ -8,20 +8,19 @@ pub mod ingress;
 pub mod journal;
 pub mod serve;
 
-use crate::archivist::Commit;
+use crate::archivist::{Commit, Place};
 use crate::chain::{Chain, PeerStatus};
 use crate::clock::Clock;
 use crate::executor::{Request, Work};
 use crate::exit;
 use crate::mesh::Mesh;
 use consensus::message::Lane;
-use consensus::{
-    Alarm, Engine, EngineStatus, Event, Message, Output, Peer, Record, Seq, VerifiedMessage,
-};
-use ingress::{Checked, Input};
+use consensus::{Alarm, Engine, EngineStatus, Event, Message, Output, Peer, Record, Seq};
+use ingress::{Checked, Input, ToCheck};
 use journal::{Done, Job};
 use ledger::id::{Height, ValidatorIndex};
 use serve::Server;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -76,6 +75,9 @@ pub struct Driver {
     pruned_bytes: u64,
     timer: Option<Instant>,
     shown: Option<EngineStatus>,
+    /// Counts each peer's ups and downs: what an ended connection left in the signature check is dropped, so that
+    /// the engine does not take a process that is gone for one that runs (consensus.md, 3.12).
+    connections: BTreeMap<Peer, u64>,
 }
 
 /// The driver's parts did not keep the contract among each other: an own bug.
@@ -124,6 +126,7 @@ impl Driver {
             pruned_bytes: 0,
             timer: None,
             shown: None,
+            connections: BTreeMap::new(),
             parts,
         }
     }
@@ -147,10 +150,7 @@ impl Driver {
                 Next::Work(Work { head, includable }) => {
                     self.give(Event::WorkChanged { head, includable }).await;
                 }
-                Next::Checked(Checked { from, result }) => match result {
-                    Ok(message) => self.message(from, message).await,
-                    Err(offence) => self.ban(&from, &offence),
-                },
+                Next::Checked(checked) => self.checked(checked).await,
                 Next::Input(input) => self.input(input).await,
                 Next::Tick => {
                     self.timer = None;
@@ -192,8 +192,24 @@ impl Driver {
         self.drain().await;
     }
 
-    async fn message(&mut self, from: Peer, message: VerifiedMessage) {
-        self.give(Event::Message { from, message }).await;
+    async fn checked(&mut self, checked: Checked) {
+        let Checked {
+            from,
+            connection,
+            result,
+        } = checked;
+        match result {
+            Err(offence) => self.ban(&from, &offence),
+            Ok(_) if connection.is_some_and(|connection| connection != self.connection(&from)) => {
+                self.parts.chain.counters().dropped_messages.increment();
+            }
+            Ok(message) => self.give(Event::Message { from, message }).await,
+        }
+    }
+
+    /// Number of a peer's current state: it changes when a connection begins or ends.
+    fn connection(&self, peer: &Peer) -> u64 {
+        self.connections.get(peer).copied().unwrap_or_default()
     }
 
     async fn input(&mut self, input: Input) {
@@ -219,15 +235,20 @@ impl Driver {
 
     /// The second door: then to the signature check, in the order of its lane.
     async fn admit(&mut self, from: Peer, message: Message) {
-        let lane = match message.lane() {
-            Lane::Votes => 0,
-            Lane::Bodies => 1,
+        let (lane, connection) = match message.lane() {
+            Lane::Votes => (0, Some(self.connection(&from))),
+            Lane::Bodies => (1, None),
         };
         let now = self.parts.clock.now();
         match self.parts.engine.admit(now, from, message) {
             Ok(admitted) => {
                 let queue = self.parts.ingress.admitted.get(lane);
-                if queue.is_some_and(|queue| queue.try_send((from, admitted)).is_err()) {
+                let message = ToCheck {
+                    from,
+                    connection,
+                    admitted,
+                };
+                if queue.is_some_and(|queue| queue.try_send(message).is_err()) {
                     self.parts.chain.counters().dropped_frames.increment();
                 }
             }
@@ -239,7 +260,9 @@ impl Driver {
         self.drain().await;
     }
 
-    fn connected(&self, peer: &Peer, connected: bool) {
+    fn connected(&mut self, peer: &Peer, connected: bool) {
+        let connection = self.connections.entry(*peer).or_default();
+        *connection = connection.saturating_add(1);
         self.peer_status(peer, |status| status.connected = connected);
     }
 
@@ -380,10 +403,28 @@ impl Driver {
                 None => exit::abort(&Broken::Unknown(hash)),
             }
         });
+        let blocks: Vec<_> = blocks.collect();
+        let height = blocks.last().map(|(block, _)| block.header.height);
+        let place = if height < Some(self.honest_height()) {
+            Place::Behind
+        } else {
+            Place::Head
+        };
         Commit {
-            blocks: blocks.collect(),
+            blocks,
             finalization: commit.finalization,
+            place,
         }
+    }
+
+    /// A height that at least one honest node said it has: that of the f+1-th furthest.
+    fn honest_height(&self) -> Height {
+        let status = self.parts.chain.status();
+        let peers = status.peers.iter().filter(|peer| peer.connected);
+        let mut heights: Vec<Height> = peers.filter_map(|peer| peer.height).collect();
+        heights.sort_unstable_by(|a, b| b.cmp(a));
+        let f = self.parts.chain.founding().set().f();
+        heights.get(f).copied().unwrap_or_default()
     }
 
     fn alarm(&self, alarm: &Alarm) {

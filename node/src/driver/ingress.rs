@@ -44,11 +44,24 @@ pub enum Input {
     Decoded(Peer, Box<Message>),
 }
 
+/// A message on its way to the signature check.
+#[derive(Debug)]
+pub struct ToCheck {
+    /// Who sent it.
+    pub from: Peer,
+    /// The peer's connection that it came on; `None` where lanes are not in order with connections.
+    pub connection: Option<u64>,
+    /// What.
+    pub admitted: Admitted,
+}
+
 /// Messages that passed the third door, or did not.
 #[derive(Debug)]
 pub struct Checked {
     /// Who sent it.
     pub from: Peer,
+    /// As it was.
+    pub connection: Option<u64>,
     /// What came of it.
     pub result: Result<VerifiedMessage, Offence>,
 }
@@ -61,7 +74,7 @@ pub struct Port {
     /// What was verified.
     pub checked: mpsc::Receiver<Checked>,
     /// What is to be verified, for small messages and for those with bodies.
-    pub admitted: [mpsc::Sender<(Peer, Admitted)>; 2],
+    pub admitted: [mpsc::Sender<ToCheck>; 2],
 }
 
 /// The way in; clones share it.
@@ -124,13 +137,14 @@ pub fn open(
 }
 
 /// One lane: in order.
-async fn check_signatures(
-    mut work: mpsc::Receiver<(Peer, Admitted)>,
-    results: mpsc::Sender<Checked>,
-) {
-    while let Some((from, admitted)) = work.recv().await {
-        let result = admitted.verify(&Ed25519);
-        if results.send(Checked { from, result }).await.is_err() {
+async fn check_signatures(mut work: mpsc::Receiver<ToCheck>, results: mpsc::Sender<Checked>) {
+    while let Some(message) = work.recv().await {
+        let checked = Checked {
+            from: message.from,
+            connection: message.connection,
+            result: message.admitted.verify(&Ed25519),
+        };
+        if results.send(checked).await.is_err() {
             return;
         }
     }

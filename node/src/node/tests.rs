@@ -21,7 +21,13 @@ const NODES: u16 = 4;
 /// So long may anything take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-type Frame = (Peer, Arc<[u8]>);
+/// What a node receives, in this order.
+#[derive(Debug)]
+enum Frame {
+    Up(Peer),
+    Down(Peer),
+    Bytes(Peer, Arc<[u8]>),
+}
 
 /// Who is on the air.
 #[derive(Debug, Default)]
@@ -40,7 +46,9 @@ impl Mesh for Antenna {
         for (peer, sender) in air.iter().filter(|(peer, _)| peer == to) {
             assert_ne!(*peer, self.me);
             // A full queue drops, as the network does.
-            sender.try_send((self.me, Arc::clone(&bytes))).ok();
+            sender
+                .try_send(Frame::Bytes(self.me, Arc::clone(&bytes)))
+                .ok();
         }
     }
 
@@ -136,28 +144,35 @@ impl Network {
         let (sender, mut frames) = mpsc::channel::<Frame>(4_096);
         let ingress = node.ingress.clone();
         node.tasks.spawn(async move {
-            while let Some((from, bytes)) = frames.recv().await {
-                ingress.frame(from, &bytes).await;
+            while let Some(frame) = frames.recv().await {
+                match frame {
+                    Frame::Up(peer) => ingress.up(peer).await,
+                    Frame::Down(peer) => ingress.tell(ingress::Input::Down(peer)).await,
+                    Frame::Bytes(from, bytes) => ingress.frame(from, &bytes).await,
+                }
             }
         });
-        self.air.0.lock().unwrap().push((me, sender));
-        for (other, running) in (0..NODES).zip(&self.nodes) {
-            if let Some(running) = running {
-                node.ingress.up(peer(&self.founding, other)).await;
-                running.ingress.up(me).await;
-            }
+        let others = self.air.0.lock().unwrap().clone();
+        self.air.0.lock().unwrap().push((me, sender.clone()));
+        for (other, theirs) in others {
+            sender.send(Frame::Up(other)).await.unwrap();
+            theirs.send(Frame::Up(me)).await.unwrap();
         }
         self.nodes[usize::from(at)] = Some(node);
     }
 
     async fn stop(&mut self, at: u16) {
         let me = peer(&self.founding, at);
-        self.air.0.lock().unwrap().retain(|(peer, _)| *peer != me);
-        for node in self.running() {
-            node.ingress.tell(ingress::Input::Down(me)).await;
-        }
         let node = self.nodes[usize::from(at)].take().unwrap();
-        node.stop(async {}).await;
+        // As on a network: a connection ends behind the last that was sent on it.
+        let silence = async {
+            self.air.0.lock().unwrap().retain(|(peer, _)| *peer != me);
+        };
+        node.stop(silence).await;
+        let others = self.air.0.lock().unwrap().clone();
+        for (_, theirs) in others {
+            theirs.send(Frame::Down(me)).await.unwrap();
+        }
     }
 
     /// Stops what runs: threads must not outlive their runtime.
