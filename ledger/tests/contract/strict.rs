@@ -625,7 +625,7 @@ impl Source {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn random_states_and_records_come_back(seed: u64) {

@@ -1,10 +1,11 @@
 //! Unfinalized blocks seen as layers read like the same blocks applied.
 
 use crate::samples::auth_state;
-use crate::world::{TestRng, key};
+use crate::world::TestRng;
 use ledger::document::DocumentId;
 use ledger::hash::{Hash, SubmissionHash};
 use ledger::id::{AuthorityIndex, Epoch, Height, LeafIndex, TimeMs, ValidatorIndex};
+use ledger::key::Key;
 use ledger::record::Role;
 use ledger::state::{AuthState, DocState, Inclusion, KeyState, Registration, RegistrationKind};
 use ledger::view::{Effects, MemoryState, Overlay, StateView};
@@ -55,7 +56,7 @@ fn effects(rng: &mut TestRng) -> Effects {
                 retired: wanted(3).then_some(index),
                 compromised_since: None,
             };
-            effects.keys.insert(key(&name.to_string()), state);
+            effects.keys.insert(Key::from_bytes([name; 32]), state);
         }
         if wanted(4) {
             let state = AuthState {
@@ -98,7 +99,10 @@ fn told<V: StateView>(view: &V) -> Vec<String> {
         let (id, authority) = (document(name), AuthorityIndex(name.into()));
         all.push(format!("{:?}", view.registration(&id)));
         all.push(format!("{:?}", view.doc_state(&id)));
-        all.push(format!("{:?}", view.key_state(&key(&name.to_string()))));
+        all.push(format!(
+            "{:?}",
+            view.key_state(&Key::from_bytes([name; 32]))
+        ));
         all.push(format!("{:?}", view.auth_state(authority)));
         all.push(format!("{:?}", view.inclusion(&submission(name))));
         all.push(format!(
@@ -115,6 +119,8 @@ fn told<V: StateView>(view: &V) -> Vec<String> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn layers_read_like_applied_blocks(seed: u64) {
         let mut rng = TestRng::new(&seed.to_string());

@@ -22,6 +22,7 @@ use ledger::tip::{EpochInfo, Founding, Tip};
 use ledger::view::{Effects, MemoryState, Overlay, StateView};
 use ledger::vote::{Statement, Vote, VoteKind};
 use std::convert::Infallible;
+use std::sync::LazyLock;
 
 /// Time of the genesis.
 pub(crate) const START: u64 = 1_790_000_000_000;
@@ -175,8 +176,10 @@ pub(crate) fn genesis() -> Genesis {
     genesis_with(Params::default())
 }
 
+/// The founding of the world; its keys are checked once.
 pub(crate) fn founding() -> Founding {
-    Founding::new(genesis()).unwrap()
+    static WORLD: LazyLock<Founding> = LazyLock::new(|| Founding::new(genesis()).unwrap());
+    WORLD.clone()
 }
 
 /// Signing key of an authority for one purpose.
@@ -254,11 +257,14 @@ pub(crate) struct Chain {
 
 impl Chain {
     pub(crate) fn new() -> Self {
-        Self::founded(genesis())
+        Self::of(founding())
     }
 
     pub(crate) fn founded(genesis: Genesis) -> Self {
-        let founding = Founding::new(genesis).unwrap();
+        Self::of(Founding::new(genesis).unwrap())
+    }
+
+    fn of(founding: Founding) -> Self {
         let tip = founding.tip();
         let mut state = MemoryState::new();
         state.apply(founding.effects(), tip.time_ms);
