@@ -124,7 +124,7 @@ pub fn sha256(parts: &[&[u8]]) -> Hash {
     Hash(hasher.finalize().into())
 }
 
-/// Declares a newtype over [`Hash`]: same bytes, other meaning.
+/// Declares a newtype over [`Hash`](struct@Hash): same bytes, other meaning.
 macro_rules! hash_newtype {
     ($($(#[$meta:meta])* $name:ident),+ $(,)?) => {$(
         $(#[$meta])*
