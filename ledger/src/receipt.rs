@@ -1,13 +1,13 @@
 //! Receipts: the proof that travels beside a document (formats.md, section 6; `docs/receipt.md`).
 //!
-//! A node [`issue`]s one, its holder adds openings and details, and anyone [`verify`]s it against a
+//! A node [`issue()`]s one, its holder adds openings and details, and anyone [`verify()`]s it against a
 //! [`Trust`] and the document's bytes. A [`Verdict`] is made only here.
 //!
 //! # Map
 //!
 //! - [`Receipt`]: the file; [`Extra`]: what it carries beside the C2SP proof
 //! - [`Trust`], [`Pin`]: what a verifier starts from
-//! - [`verify`], [`verify_status`]: the numbered steps; [`Step`], [`Failure`]: where one failed
+//! - [`verify()`], [`verify_status`]: the numbered steps; [`Step`], [`Failure`]: where one failed
 //! - [`Verdict`], [`Finding`]: what they say
 
 mod bytes;

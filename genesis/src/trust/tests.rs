@@ -1,3 +1,5 @@
+//! The trust files: strict in, whole out.
+
 use super::*;
 use crate::application::{Applicant, Plan};
 use crate::birth::{Duty, Keys};

@@ -1,7 +1,7 @@
 //! What a receipt carries beside the C2SP proof: leaf, submission, states, openings, history of signers.
 //!
 //! Nothing in it is believed. Decoding says that the parts are canonical and within their bounds; that they
-//! belong together and to the checkpoint is [`super::verify`]'s matter.
+//! belong together and to the checkpoint is [`super::verify()`]'s matter.
 
 use crate::codec::{self, Bytes, DecodeError, List, OverBound, Text, refuse};
 use crate::document::{COMMITMENT_ALG, CommitmentRole, DETAIL_VALUE_MAX, Salt};
