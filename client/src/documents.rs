@@ -179,7 +179,11 @@ impl Search {
             if is_hidden(&name) || is_receipt(Path::new(&name)) {
                 continue;
             }
-            let path = folder.join(&name);
+            // `.` is left out of names that people read.
+            let path = match folder.to_str() {
+                Some(".") => PathBuf::from(&name),
+                Some(_) | None => folder.join(&name),
+            };
             if let Err(trouble) = self.entry(&path, depth) {
                 self.fail(&path, trouble);
             }

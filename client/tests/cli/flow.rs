@@ -88,8 +88,8 @@ REVOKED (court order)  akte/002.txt  NW-ID  as of TIME
         desk.run(&["history", "akte/000.txt"]),
         "\
 NW-ID
-  TIME  register    by bamf  (log index 0)
-  TIME  supersede   by bamf  (log index 4)
+  TIME  register    by bamf, code 4  (log index 0)
+  TIME  supersede   by bamf, code 4  (log index 4)
 [stderr]
 as http://NODE says; the status is proved by: nachweis verify
 [exit status: 0]

@@ -71,10 +71,13 @@ fn print(entry: &HistoryEntry, out: &mut dyn Write) -> std::io::Result<()> {
     )
 }
 
-/// The codes and references of a record: `, name value`.
+/// The codes and references of a record: `, name value`. What says nothing to a person is left out.
 fn words(detail: &serde_json::Value) -> String {
     let members = detail.as_object().into_iter().flatten();
-    let shown = members.filter(|(_, value)| !value.is_null());
+    let shown = members.filter(|(name, value)| {
+        let unspecified = name.as_str() == "retention" && **value == 0;
+        !value.is_null() && name.as_str() != "prev" && !unspecified
+    });
     shown
         .map(|(name, value)| match value.as_str() {
             Some(text) => format!(", {name} {text}"),

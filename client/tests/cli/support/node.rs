@@ -301,7 +301,7 @@ impl Shared {
                 authority: IDS[usize::from(leaf.authority.0)].into(),
                 key: leaf.key.to_string(),
                 record: leaf.record.name().into(),
-                detail: serde_json::json!({}),
+                detail: serde_json::json!({ "retention": 0, "prev": 3, "code": 4 }),
             };
         json(&History {
             id: id.into(),
