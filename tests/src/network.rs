@@ -62,7 +62,8 @@ impl ProcessId {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The command name, in parentheses, may hold spaces; the state and start time come after it.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-        if fields.next()? == "Z" {
+        // A killed process is gone when its last thread is: until then it holds its sockets and locks.
+        if fields.next()? == "Z" && fs::read_dir(format!("/proc/{pid}/task")).ok()?.count() <= 1 {
             return None;
         }
         let started = fields.nth(18)?.parse().ok()?;
