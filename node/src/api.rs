@@ -25,10 +25,9 @@ use crate::metrics::Metrics;
 use axum::Router;
 use axum::routing::{get, post};
 use error::ApiError;
-use ledger::id::{AuthorityId, TimeMs};
+use ledger::id::AuthorityId;
 use std::io;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -154,10 +153,5 @@ impl App {
     }
 }
 
-/// This node's clock.
-fn now() -> TimeMs {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    TimeMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
+#[cfg(test)]
+mod tests;

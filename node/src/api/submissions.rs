@@ -8,9 +8,10 @@
 
 use super::error::ApiError;
 use super::types::{State as Stage, SubmissionResult, SubmissionResults};
-use super::{App, limits, now};
+use super::{App, limits};
 use crate::admission::{self, AdmissionError, Bearer, Present};
 use crate::chain::{Fate, NotTaken, Outcome};
+use crate::clock;
 use crate::config::MAX_WAIT_MS;
 use crate::mempool::{Pending, PoolError};
 use axum::Json;
@@ -154,7 +155,7 @@ fn examine(app: &App, encoded: &[&[u8]]) -> Result<Vec<Slot>, ApiError> {
         Err(error) => Stop::At(Slot::Refused(None, error.into())),
     };
     let decoded: Vec<Stop<Submission>> = encoded.iter().map(decode).collect();
-    let now = now();
+    let now = clock::wall();
     let founding = chain.founding();
     let screened: Vec<Stop<Submission>> = chain
         .with_final(|view, tip| {
@@ -300,6 +301,7 @@ impl Patience<'_> {
     }
 
     async fn result(&self, place: Place) -> (StatusCode, SubmissionResult) {
+        let is_new = matches!(place, Place::Pending(_));
         let (hash, inclusion) = match place {
             Place::Refused(hash, error) => return self.refused(hash, &error),
             Place::Included(hash, inclusion) => (hash, inclusion),
@@ -323,6 +325,10 @@ impl Patience<'_> {
             Wait::Accepted | Wait::Final => self.proved(inclusion.height),
             Wait::Provable => self.until_proved(inclusion.height).await,
         };
+        if is_new && proved.is_some() {
+            let latency = &self.app.metrics.provable_latency;
+            latency.add(self.arrived.elapsed());
+        }
         let (status, state) = match proved {
             Some(_) => (StatusCode::OK, Stage::Provable),
             None if self.wait < Wait::Provable => (StatusCode::OK, Stage::Final),
@@ -369,17 +375,11 @@ impl Patience<'_> {
 
     async fn until_proved(&self, height: Height) -> Option<u64> {
         let mut progress = self.app.chain.progress();
-        let waited = !progress.borrow().provable_height.ge(&height);
         let reached = async {
             let reached = progress.wait_for(|progress| progress.provable_height >= height);
             reached.await.ok().map(|progress| progress.provable_size.0)
         };
-        let size = self.until(reached).await??;
-        if waited {
-            let latency = &self.app.metrics.provable_latency;
-            latency.add(self.arrived.elapsed());
-        }
-        Some(size)
+        self.until(reached).await?
     }
 }
 
