@@ -73,7 +73,7 @@ pub const fn is_proof_of_bytes(verdict: &Verdict) -> bool {
         | Finding::Superseded { .. }
         | Finding::Retired
         | Finding::Suspended { .. }
-        | Finding::EvidenceErased => true,
+        | Finding::EvidenceErased => verdict.are_bytes_checked(),
         Finding::ProofInvalid(_)
         | Finding::WrongReceipt { .. }
         | Finding::Modified

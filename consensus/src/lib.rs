@@ -30,7 +30,7 @@
 //! **Messages** pass three doors. [`Message::decode`] takes bytes, checks form and bounds. [`Engine::admit`] drops
 //! what is stale, unasked or too much, before any cryptography. [`Admitted::verify`] checks the signatures; it needs
 //! no engine, so run it on workers. Only its result, a [`VerifiedMessage`], fits into [`Event::Message`]. An
-//! [`Offence`](verify::Offence) from the third door, or undecodable bytes at the first, mean: disconnect and report.
+//! [`Offence`] from the third door, or undecodable bytes at the first, mean: disconnect and report.
 //!
 //! **Work.** After [`Output::Head`], and whenever the pool changes, the driver answers [`Event::WorkChanged`] with
 //! the newest head and the number of items that a block on that head would include: the same predicate that it uses

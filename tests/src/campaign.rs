@@ -11,7 +11,7 @@ use ledger::hash::SubmissionHash;
 use std::collections::BTreeSet;
 use std::io::{Error, Result};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -194,7 +194,7 @@ pub fn power_cuts(network: &mut Network, cuts: u64, seed: u64) -> Result<Outcome
 fn cut_after(
     network: &Network,
     at: usize,
-    shim: &PathBuf,
+    shim: &Path,
     draw: &mut Draw,
 ) -> Vec<(&'static str, String)> {
     // Some cuts hit the start, most hit the work.
