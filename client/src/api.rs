@@ -11,6 +11,8 @@ pub use transport::NoAnswer;
 pub use types::{Standing, Submitted};
 
 use ledger::document::DocumentId;
+use ledger::frame::MAX_PAYLOAD_LEN;
+use ledger::id::Height;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
@@ -264,6 +266,16 @@ impl Api {
     /// [`ApiError`].
     pub async fn authorities(&self) -> Result<Vec<AuthorityInfo>, ApiError> {
         self.get("/v1/authorities").await
+    }
+
+    /// A final block with its finalization, as the node's archive keeps it.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] above the node's newest block, or others.
+    pub async fn block(&self, height: Height) -> Result<Vec<u8>, ApiError> {
+        let path = format!("/v1/blocks/{height}?raw");
+        let request = Request::get(&path, self.0.timeout(), MAX_PAYLOAD_LEN);
+        self.0.ask(&request).await
     }
 
     /// A node's own state.

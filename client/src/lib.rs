@@ -17,9 +17,11 @@
 //! - [`proof`], [`refresh`]: receipts read, completed, checked, written; fresh ones from a node
 //! - [`identity`]: which document a file is
 //! - [`verification`]: files to verdicts, offline or with a fresh receipt
+//! - [`audit`]: a whole chain verified again
 //! - [`exit`], [`when`]: exit codes, times
 
 pub mod api;
+pub mod audit;
 pub mod config;
 pub mod delivery;
 pub mod desk;

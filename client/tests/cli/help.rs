@@ -5,7 +5,7 @@ use crate::support::Desk;
 #[test]
 fn help_says_what_it_said_when_it_was_last_read() {
     let desk = Desk::at(&[]);
-    let commands: [&[&str]; 16] = [
+    let commands: [&[&str]; 17] = [
         &[],
         &["register"],
         &["verify"],
@@ -14,6 +14,7 @@ fn help_says_what_it_said_when_it_was_last_read() {
         &["supersede"],
         &["revoke"],
         &["receipt"],
+        &["audit"],
         &["trust"],
         &["trust", "add"],
         &["trust", "show"],

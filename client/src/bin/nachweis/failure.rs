@@ -1,6 +1,8 @@
 //! Why a command failed: what is printed, and the exit code (formats.md, section 6; style: whose fault, who acts).
 
 use client::api::ApiError;
+use client::audit::AuditError;
+use client::audit::segments::OpenError;
 use client::config::ConfigError;
 use client::delivery::DeliveryError;
 use client::desk::DeskError;
@@ -29,6 +31,8 @@ pub(crate) enum Failure {
     State(#[from] StateError),
     #[error(transparent)]
     Api(#[from] ApiError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
     #[error(transparent)]
@@ -91,6 +95,11 @@ impl Failure {
             Self::Delivery(DeliveryError::NoProgress(_)) => {
                 Some("it may still become final; see: nachweis show".into())
             }
+            Self::Audit(AuditError::Api(error)) => error.hint(),
+            Self::Audit(AuditError::Open(OpenError::Nothing(_))) => {
+                Some("name a node's directory, or a folder of `nachweis-node export-archive`".into())
+            }
+            Self::Audit(_) => None,
             Self::Registration(error) => error.hint(),
             Self::Identity(error) => error.hint(),
             Self::Trust(_) => Some(
@@ -118,6 +127,12 @@ impl Failure {
             Self::Key(error) => key(error),
             Self::State(error) => state(error),
             Self::Api(error) => api(error),
+            Self::Audit(error) => match error {
+                AuditError::Open(OpenError::Nothing(_)) | AuditError::Genesis(_) => Exit::Usage,
+                AuditError::Open(_) => Exit::CouldNotTell,
+                AuditError::Api(error) => api(error),
+                AuditError::Task => Exit::Internal,
+            },
             Self::Delivery(error) => delivery(error),
             Self::Registration(error) => match error {
                 RegistrationError::State(error) => state(error),

@@ -4,6 +4,7 @@
 //! data, standard error is words.
 
 mod act;
+mod audit;
 mod failure;
 mod history;
 mod key;
@@ -66,6 +67,7 @@ enum Command {
     Supersede(supersede::Args),
     Revoke(revoke::Args),
     Receipt(receipt::Args),
+    Audit(audit::Args),
     /// Pin the network that is trusted, or show it
     #[command(subcommand)]
     Trust(trust::Command),
@@ -132,6 +134,7 @@ async fn run(cli: Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Supersede(args) => supersede::run(&global, &args, out).await,
         Command::Revoke(args) => revoke::run(&global, &args, out).await,
         Command::Receipt(args) => receipt::run(&global, &args, out).await,
+        Command::Audit(args) => audit::run(&global, &args, out).await,
         Command::Trust(command) => trust::run(&global, &command, out),
         Command::Key(command) => key::run(&global, &command, out).await,
     }

@@ -28,6 +28,8 @@ pub(crate) enum Unit {
     Bytes,
     /// Documents.
     Documents,
+    /// Blocks.
+    Blocks,
 }
 
 impl Screen {
@@ -49,7 +51,7 @@ impl Screen {
             Unit::Bytes => {
                 "{prefix} [{bar:30}] {bytes}/{total_bytes} {binary_bytes_per_sec} eta {eta}"
             }
-            Unit::Documents => "{prefix} [{bar:30}] {pos}/{len} {per_sec} eta {eta}",
+            Unit::Documents | Unit::Blocks => "{prefix} [{bar:30}] {pos}/{len} {per_sec} eta {eta}",
         };
         let style = ProgressStyle::with_template(template)
             .unwrap_or_else(|_invalid| ProgressStyle::default_bar())
