@@ -1,6 +1,10 @@
 //! What a person can ask of `nachweis-node`: one file per command.
 
+pub mod backup;
+pub mod export;
 pub mod init;
+pub mod progress;
+pub mod reindex;
 pub mod run;
 pub mod status;
 

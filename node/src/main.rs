@@ -1,11 +1,12 @@
 //! The program `nachweis-node`: arguments in, a command, an exit code out.
 
 use clap::{Parser, Subcommand};
-use node::commands::{Failure, init, run, status};
+use node::commands::{Failure, backup, export, init, reindex, run, status};
 use node::exit::{Chain, Exit};
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Run a validator of a Nachweis network
@@ -50,6 +51,52 @@ enum Command {
         #[arg(long, value_enum, default_value = "text")]
         log: run::LogFormat,
     },
+    /// Make index and log hashes of a stopped node again
+    Reindex {
+        /// The node's directory
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Copy the blocks of a node, running or stopped, to a new folder
+    ///
+    /// It holds the segments and manifest.json; nachweis audit takes it
+    ///
+    /// Example: nachweis-node export-archive --dir node/bamf export/2026-11
+    #[command(verbatim_doc_comment)]
+    ExportArchive {
+        /// The node's directory
+        #[arg(long)]
+        dir: PathBuf,
+        /// Folder to make
+        out: PathBuf,
+    },
+    /// Write everything public of a node, running or stopped, to one file
+    ///
+    /// Keys, consensus journal and cosigner's guard are never in it
+    ///
+    /// Example: nachweis-node backup --dir node/bamf bamf.backup
+    #[command(verbatim_doc_comment)]
+    Backup {
+        /// The node's directory
+        #[arg(long)]
+        dir: PathBuf,
+        /// File to make, or - for standard output
+        out: PathBuf,
+    },
+    /// Make a node's directory from a backup, after verifying all of it
+    ///
+    /// The restored node follows and serves, but votes no more: without its journal it could sign twice
+    ///
+    /// Example: nachweis-node restore --from bamf.backup --dir node/bamf
+    #[command(verbatim_doc_comment)]
+    Restore {
+        /// Backup, or - for standard input
+        #[arg(long)]
+        from: PathBuf,
+        /// Directory to make
+        #[arg(long)]
+        dir: PathBuf,
+    },
     /// Show how the running node is
     Status {
         /// The node's directory
@@ -65,7 +112,7 @@ fn main() -> ExitCode {
     match dispatch(Arguments::parse().command) {
         Ok(()) => Exit::Stopped.into(),
         Err(failure) => {
-            let mut err = std::io::stderr().lock();
+            let mut err = io::stderr().lock();
             // A closed stream leaves the exit code to tell.
             writeln!(err, "error: {}", Chain(&*failure.error)).ok();
             if let Some(hint) = &failure.hint {
@@ -93,7 +140,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
                 api,
             };
             init::init(&options)?;
-            let mut out = std::io::stdout().lock();
+            let mut out = io::stdout().lock();
             let dir = options.dir.display();
             writeln!(
                 out,
@@ -108,13 +155,69 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             run::start_log(log);
             run::run(&dir)
         }
+        Command::Reindex { dir } => {
+            run::start_log(run::LogFormat::Text);
+            let made = reindex::reindex(&dir)?;
+            let (height, size) = (made.height, made.log_size);
+            say(&format!(
+                "index and log hashes are made again: block {height}, {size} log entries"
+            ));
+            Ok(())
+        }
+        Command::ExportArchive { dir, out } => {
+            let made = export::export(&dir, &out)?;
+            let (count, height) = (made.files.len(), made.height);
+            say(&format!("{count} segments, up to block {height}"));
+            Ok(())
+        }
+        Command::Backup { dir, out } => back_up(&dir, &out),
+        Command::Restore { from, dir } => restore(&from, &dir),
         Command::Status { dir, json } => {
             let form = if json {
                 status::Form::Json
             } else {
                 status::Form::Text
             };
-            status::status(&dir, form, &mut std::io::stdout().lock())
+            status::status(&dir, form, &mut io::stdout().lock())
         }
     }
+}
+
+fn back_up(dir: &Path, out: &Path) -> Result<(), Failure> {
+    if out == Path::new("-") {
+        backup::backup(dir, &mut io::stdout().lock())?;
+        return Ok(());
+    }
+    let made = backup::backup_file(dir, out)?;
+    let (count, height) = (made.files.len(), made.height);
+    say(&format!("{count} files, up to block {height}"));
+    Ok(())
+}
+
+fn restore(from: &Path, dir: &Path) -> Result<(), Failure> {
+    let restored = if from == Path::new("-") {
+        backup::restore(&mut io::stdin().lock(), dir)?
+    } else {
+        let file = File::open(from).map_err(|source| backup::BackupError::Stream {
+            what: from.display().to_string(),
+            source,
+        })?;
+        backup::restore(&mut io::BufReader::new(file), dir)?
+    };
+    let shown = dir.display();
+    say(&format!(
+        "{shown} is restored and verified up to block {}",
+        restored.height
+    ));
+    say(&format!(
+        "next: put vote.key, cosigner.key, log.key and network.key into {shown}/{}; the node will follow, \
+         and not vote",
+        restored.keys
+    ));
+    Ok(())
+}
+
+/// A line on standard output; a closed stream leaves the exit code to tell.
+fn say(line: &str) {
+    writeln!(io::stdout().lock(), "{line}").ok();
 }

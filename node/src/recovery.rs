@@ -196,13 +196,7 @@ pub fn recover(config: &Config, owner: &Owner) -> Result<Recovered, RecoveryErro
     let log = recover_log(&data.log(), &reader)?;
     let signers = Signers::new(founding.genesis(), founding.set());
     let note_file = root.join(NOTE);
-    let kept = files::read_if_exists(&note_file)?
-        .and_then(|bytes| signers.read_note(&String::from_utf8_lossy(&bytes)));
-    let noted = match &kept {
-        Some(note) => find_size(&reader, note.checkpoint.size)?
-            .filter(|header| header.log_root == note.checkpoint.root),
-        None => None,
-    };
+    let (kept, noted) = kept_note(&note_file, &signers, &reader)?;
     let rebuild = Rebuild {
         founding: &founding,
         archive: &reader,
@@ -239,6 +233,65 @@ pub fn recover(config: &Config, owner: &Owner) -> Result<Recovered, RecoveryErro
         records,
         finalization,
     })
+}
+
+/// What [`reindex`] made.
+#[derive(Clone, Copy, Debug)]
+pub struct Reindexed {
+    /// Newest block in it.
+    pub height: Height,
+    /// Entries of the log.
+    pub log_size: TreeSize,
+}
+
+/// Throws index and log hashes away and makes them again from the archive. Touches neither journal nor guard.
+///
+/// # Errors
+/// [`RecoveryError`]; nothing is changed while another process has the data.
+pub fn reindex(config: &Config, founding: &Founding) -> Result<Reindexed, RecoveryError> {
+    let chain = founding.chain();
+    let root = config.data();
+    let data = DataDir::open(&root, chain, config.storage.min_free_bytes)?;
+    let archive = archive::Archive::open(&data.archive(), chain)?;
+    let reader = archive.reader();
+    files::remove_dir(&data.index())?;
+    files::remove_dir(&data.log())?;
+    let mut log = recover_log(&data.log(), &reader)?;
+    let signers = Signers::new(founding.genesis(), founding.set());
+    let (_, noted) = kept_note(&root.join(NOTE), &signers, &reader)?;
+    let rebuild = Rebuild {
+        founding,
+        archive: &reader,
+        log: &log,
+        dir: data.index(),
+        cache: config.storage.index_cache_bytes,
+        stand: noted.map(|header| header.height),
+        max_unproved: config.receipts.max_unproved_blocks,
+    };
+    let states = rebuild.states()?;
+    states.index().close()?;
+    log.checkpoint()?;
+    let tip = states.final_tip();
+    Ok(Reindexed {
+        height: tip.height,
+        log_size: tip.log_size(),
+    })
+}
+
+/// The kept note if a quorum signed it, and the header of its block if the archive has it.
+fn kept_note(
+    file: &Path,
+    signers: &Signers,
+    archive: &archive::Reader,
+) -> Result<(Option<KeptNote>, Option<Header>), RecoveryError> {
+    let kept = files::read_if_exists(file)?
+        .and_then(|bytes| signers.read_note(&String::from_utf8_lossy(&bytes)));
+    let noted = match &kept {
+        Some(note) => find_size(archive, note.checkpoint.size)?
+            .filter(|header| header.log_root == note.checkpoint.root),
+        None => None,
+    };
+    Ok((kept, noted))
 }
 
 fn provable_of(tip: &Tip, header: &Header, note: &KeptNote) -> Provable {

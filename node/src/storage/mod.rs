@@ -9,6 +9,7 @@
 //! what is on the disk. Opening has typed errors of its own.
 
 pub mod archive;
+pub mod copy;
 pub mod files;
 pub mod guard;
 pub mod index;

@@ -1,0 +1,134 @@
+//! `nachweis-node export-archive`: the blocks in a folder of their own, with a manifest, for cold storage and auditors.
+
+use super::Failure;
+use super::progress::Progress;
+use crate::config::{Config, ConfigError};
+use crate::exit::Exit;
+use crate::storage::archive::OpenError;
+use crate::storage::copy::Segments;
+use genesis::container::{ContainerError, Founding};
+use genesis::files::{self, Access, NewFolder};
+use ledger::hash::sha256;
+use ledger::id::Height;
+use serde::Serialize;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Name of the manifest.
+pub const MANIFEST: &str = "manifest.json";
+
+/// What `manifest.json` says.
+#[derive(Clone, Debug, Serialize)]
+pub struct Manifest {
+    /// The chain.
+    pub chain: String,
+    /// Newest block in the files.
+    pub height: u64,
+    /// The files beside it.
+    pub files: Vec<Listed>,
+}
+
+/// One file of a manifest.
+#[derive(Clone, Debug, Serialize)]
+pub struct Listed {
+    /// Its name.
+    pub file: String,
+    /// Its length in bytes.
+    pub length: u64,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+impl Listed {
+    /// Describes a file's bytes.
+    pub fn of(file: &str, bytes: &[u8]) -> Self {
+        Self {
+            file: file.to_owned(),
+            length: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            sha256: sha256(&[bytes]).to_string(),
+        }
+    }
+}
+
+/// Why nothing was exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The configuration is refused.
+    #[error("the node's configuration is refused")]
+    Config(#[from] ConfigError),
+    /// The genesis is refused.
+    #[error("the node's genesis is refused")]
+    Genesis(#[from] ContainerError),
+    /// The archive cannot be read.
+    #[error("the block archive cannot be copied")]
+    Archive(#[from] OpenError),
+    /// The folder is there.
+    #[error("{} exists already", .0.display())]
+    Exists(PathBuf),
+    /// The file system refuses.
+    #[error("{} cannot be written", path.display())]
+    Write {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        let (exit, hint) = match &error {
+            ExportError::Config(_) => (Exit::Usage, None),
+            ExportError::Archive(_) => (
+                Exit::Refused,
+                Some("see what else is wrong with: nachweis audit DIR"),
+            ),
+            ExportError::Exists(_) => (
+                Exit::Refused,
+                Some("nothing is overwritten: name a folder that does not exist"),
+            ),
+            ExportError::Genesis(_) => (Exit::Refused, None),
+            ExportError::Write { .. } => (Exit::Failed, None),
+        };
+        Self::new(exit, error).hint(hint.map(str::to_owned))
+    }
+}
+
+/// Copies the archive of a node, running or not, into a new folder. Gives what is in it.
+///
+/// # Errors
+/// [`ExportError`]; the folder is not made then.
+pub fn export(dir: &Path, out: &Path) -> Result<Manifest, ExportError> {
+    let config = Config::load(dir)?;
+    let chain = Founding::load(&config.genesis())?.chain();
+    if out.exists() {
+        return Err(ExportError::Exists(out.into()));
+    }
+    let failed = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| ExportError::Write { path, source }
+    };
+    let folder = NewFolder::begin(out).map_err(failed(out))?;
+    let segments = Segments::of(&config.data().join("archive"), chain)?;
+    let mut progress = Progress::new("exporting", segments.total());
+    let mut manifest = Manifest {
+        chain: chain.to_string(),
+        height: 0,
+        files: Vec::new(),
+    };
+    for copied in segments {
+        let copied = copied?;
+        let path = folder.path().join(&copied.name);
+        files::create(&path, &copied.bytes, Access::Public).map_err(failed(&path))?;
+        manifest.files.push(Listed::of(&copied.name, &copied.bytes));
+        manifest.height = copied.next.prev().unwrap_or(Height(0)).0;
+        progress.step();
+    }
+    let path = folder.path().join(MANIFEST);
+    let text = serde_json::to_vec_pretty(&manifest);
+    let text = text.map_err(|error| failed(&path)(error.into()))?;
+    files::create(&path, &text, Access::Public).map_err(failed(&path))?;
+    folder.finish().map_err(failed(out))?;
+    Ok(manifest)
+}
