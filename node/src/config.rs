@@ -167,6 +167,19 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// What a person can do about it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "a node's directory is made by `nachweis-node init`",
+            Self::TooLong { .. } | Self::Parse { .. } => {
+                "`nachweis-node init` writes this file with every key explained; compare"
+            }
+            Self::Range { .. } => "change it in node.toml",
+        }
+    }
+}
+
 impl Config {
     /// Reads and checks `node.toml` of a node's directory.
     ///

@@ -68,7 +68,7 @@ impl IdentityError {
             Self::NotAValidator(_) | Self::OtherKey { .. } => {
                 Some("are these the keys that applied for this genesis?".into())
             }
-            Self::Genesis(_) => None,
+            Self::Genesis(error) => error.hint(),
         }
     }
 }

@@ -229,6 +229,14 @@ pub async fn start(
     Ok((running.run(mesh, &settings.listen).await?, receivers))
 }
 
+/// Looks whether nobody listens at an address yet, before anything is started.
+///
+/// # Errors
+/// [`NetworkError`], as [`start`] would say.
+pub fn check_free(listen: &str) -> Result<(), NetworkError> {
+    mesh::check_free(listen).map(drop)
+}
+
 fn prepare(
     settings: &Settings,
     limits: FrameLimits,

@@ -60,7 +60,7 @@ pub enum RunError {
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let (exit, hint) = match &error {
-            RunError::Config(_) => (Exit::Usage, None),
+            RunError::Config(source) => (Exit::Usage, Some(source.hint().to_owned())),
             RunError::Identity(source) => (Exit::Refused, source.hint()),
             RunError::Recovery(source) => of_recovery(source),
             RunError::Network(source) => (Exit::Refused, source.hint().map(str::to_owned)),
@@ -148,10 +148,11 @@ async fn serve(config: &Config, identity: &Identity) -> Result<(), RunError> {
         version = env!("CARGO_PKG_VERSION"),
         "starting"
     );
-    // Before the recovery, which may take long: a taken port shows at once.
+    // Before the recovery, which may take long and writes: a taken port shows at once.
     let address = config.api.listen;
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|source| RunError::Api(address, source))?;
+    network::check_free(&config.network.listen)?;
     let recovered = recovery::recover(config, &Owner::new(identity)?)?;
     let signing = Signing::from(identity);
     let prepared = Prepared::new(recovered, config, &signing)?;

@@ -130,6 +130,16 @@ fn listen_address(text: &str) -> Option<(Multiaddr, SocketAddr)> {
     Some((address, SocketAddr::new(ip, port)))
 }
 
+/// Whether nobody listens at an address yet.
+///
+/// libp2p sets `SO_REUSEPORT`: a second node of the same user would not notice the first.
+pub(super) fn check_free(text: &str) -> Result<Multiaddr, NetworkError> {
+    let (address, socket) =
+        listen_address(text).ok_or_else(|| NetworkError::Listen(text.to_owned()))?;
+    drop(TcpListener::bind(socket).map_err(|source| refused(text, source))?);
+    Ok(address)
+}
+
 fn refused(address: &str, source: io::Error) -> NetworkError {
     let address = address.to_owned();
     match source.kind() {
@@ -191,9 +201,7 @@ impl Mesh {
     /// Listens, and returns at which addresses.
     pub(super) async fn listen(&mut self, text: &str) -> Result<Vec<String>, NetworkError> {
         let bad = || NetworkError::Listen(text.to_owned());
-        let (address, socket) = listen_address(text).ok_or_else(bad)?;
-        // libp2p sets SO_REUSEPORT: a second node of the same user would not notice the first.
-        drop(TcpListener::bind(socket).map_err(|source| refused(text, source))?);
+        let address = check_free(text)?;
         self.swarm.listen_on(address).map_err(|error| match error {
             TransportError::MultiaddrNotSupported(_) => bad(),
             TransportError::Other(source) => refused(text, source),
