@@ -20,7 +20,8 @@ pub(super) async fn every_request(
     request: Request,
     next: Next,
 ) -> Response {
-    let response = match announced(&request, app.config.max_body_bytes) {
+    let taken = announced(&request, app.config.max_body_bytes);
+    let response = match taken.and_then(|()| readable(request.uri())) {
         Err(refused) => refused.into_response(),
         Ok(()) if request.uri().path() == WAITS => next.run(request).await,
         Ok(()) => in_time(app.config.request_timeout(), next.run(request)).await,
@@ -74,6 +75,27 @@ fn announced(request: &Request, limit: usize) -> Result<(), ApiError> {
         Some(length) if length <= u64::try_from(limit).unwrap_or(u64::MAX) => Ok(()),
         Some(length) => Err(too_large(Some(length), limit)),
         None => Err(ApiError::malformed("content-length is not a number")),
+    }
+}
+
+/// Refuses a path whose escapes are not text: no route has such a name, and no extractor is to say so in its own words.
+fn readable(uri: &Uri) -> Result<(), ApiError> {
+    let mut bytes = Vec::new();
+    let mut rest = uri.path().as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let digits = behind.first_chunk::<2>().filter(|_| *first == b'%');
+        let escaped = digits
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = match escaped {
+            Some(_) => behind.get(2..).unwrap_or_default(),
+            None => behind,
+        };
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(ApiError::malformed("the path is not UTF-8")),
     }
 }
 

@@ -499,6 +499,7 @@ async fn what_is_not_there_is_said_in_json() {
         ("/v1/documents/NW-1".to_owned(), 400, "malformed"),
         (format!("/v1/keys/{}", "0".repeat(64)), 404, "unknown-key"),
         ("/v1/keys/xyz".to_owned(), 400, "malformed"),
+        ("/v1/keys/%ff".to_owned(), 400, "malformed"),
         ("/v1/blocks/1".to_owned(), 404, "unknown-block"),
         ("/v1/blocks/-1".to_owned(), 400, "malformed"),
         (
