@@ -12,6 +12,7 @@
 //! - [`campaign`]: faults over a network under load, and the audit afterwards
 //! - [`load`]: signed submissions to send
 //! - [`replay`]: the oracle over a stopped node's archive
+//! - [`running`]: a network that ends with its test, and what tests ask of its nodes
 
 pub mod binaries;
 pub mod campaign;
@@ -20,3 +21,4 @@ pub mod http;
 pub mod load;
 pub mod network;
 pub mod replay;
+pub mod running;
