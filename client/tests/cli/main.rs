@@ -5,6 +5,7 @@
     reason = "a test ends at the first thing that is not as it should be"
 )]
 
+mod audit;
 mod bad_input;
 mod bad_receipts;
 mod flow;
