@@ -102,6 +102,8 @@ pub(crate) struct Application {
     committed: BTreeSet<Record>,
     pending: BTreeMap<BlockHash, Pending>,
     pool: BTreeSet<Record>,
+    /// States that are over: nothing honest is built on them.
+    past: BTreeMap<BlockHash, Roots>,
 }
 
 impl Application {
@@ -113,6 +115,7 @@ impl Application {
             committed: BTreeSet::new(),
             pending: BTreeMap::new(),
             pool: BTreeSet::new(),
+            past: BTreeMap::new(),
         };
         for block in archive {
             state.apply(block);
@@ -165,10 +168,14 @@ impl Application {
         Ok(block)
     }
 
-    /// A block with just these records; `None` if the parent's state is unknown.
+    /// A block with just these records, on any parent that was ever valid here; `None` if there was none such.
     pub(crate) fn seal(&self, request: &BuildRequest, records: &[Record]) -> Option<Block> {
         let body: Vec<u8> = records.iter().flat_map(|r| r.0.to_le_bytes()).collect();
-        let roots = self.roots_of(&request.parent.block.hash)?.after(&body);
+        let parent = &request.parent.block.hash;
+        let roots = self
+            .roots_of(parent)
+            .or_else(|| self.past.get(parent).copied());
+        let roots = roots?.after(&body);
         let header = Header {
             version: HEADER_VERSION,
             chain: request.chain,
@@ -265,6 +272,7 @@ impl Application {
             self.pool.remove(record);
         }
         self.committed.extend(records);
+        self.past.insert(self.tip.hash, self.roots);
         self.tip = block.block_ref();
         self.roots = Roots::of(&block.header);
         let height = self.tip.height;

@@ -17,6 +17,8 @@ pub(crate) enum Fault {
     Crash { node: usize, down: Time },
     /// A process is told to stop, stops, and is started again after so long.
     Stop { node: usize, down: Time },
+    /// A process dies and is started again with an older journal, or an empty one.
+    Forget { node: usize, down: Time },
     /// A process dies and is never started again.
     Die { node: usize },
     /// Nodes hear only those of their own group, for so long.
@@ -188,6 +190,13 @@ impl Plan {
             let mut mischief: Vec<_> = ALL.to_vec();
             random.shuffle(&mut mischief);
             mischief.truncate(random.index(4) + 1);
+            if mischief.contains(&Mischief::Amnesia) {
+                for _ in 0..random.between(1, 3) {
+                    let at = random.below(self.gst);
+                    let down = random.between(50, 2_550);
+                    self.faults.push((at, Fault::Forget { node, down }));
+                }
+            }
             self.byzantine.insert(node, mischief);
         }
     }

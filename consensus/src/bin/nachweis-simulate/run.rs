@@ -45,6 +45,7 @@ fn whole(world: &mut World) -> Result<(), Failure> {
         return Ok(());
     }
     rest(world)?;
+    power_cut(world)?;
     wake(world)
 }
 
@@ -76,6 +77,33 @@ pub(crate) fn rest(world: &mut World) -> Result<(), Failure> {
         )
     })
     .map_err(|violation| world.failure(violation))
+}
+
+/// Most records that recovery needs once all is final: the epoch, the finalization, own votes of its view, and one
+/// pair of votes for each validator that misbehaved.
+const NEEDED: usize = 8;
+
+/// Every second seed: all journals are pruned to what is needed, which is little; then all processes die and start.
+fn power_cut(world: &mut World) -> Result<(), Failure> {
+    if !world.plan.seed.is_multiple_of(2) {
+        return Ok(());
+    }
+    for node in 0..world.plan.n {
+        let pruned = world.prune_at_rest(node);
+        check(
+            pruned.is_none_or(|records| records <= NEEDED + world.plan.n),
+            Invariant::Bounds,
+            || format!("#{node} still needs {pruned:?} records when all is final"),
+        )
+        .map_err(|violation| world.failure(violation))?;
+        world.crash(node);
+    }
+    for node in 0..world.plan.n {
+        world
+            .start(node)
+            .map_err(|violation| world.failure(violation))?;
+    }
+    Ok(())
 }
 
 fn wake(world: &mut World) -> Result<(), Failure> {

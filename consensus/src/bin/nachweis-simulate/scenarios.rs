@@ -221,11 +221,72 @@ fn with_byzantine(mischief: Mischief, ms: u64) -> u64 {
     for seed in SEEDS {
         let mut plan = Plan::calm(seed, 4);
         plan.byzantine.insert(1, vec![mischief]);
+        if mischief == Mischief::Amnesia {
+            let forgets = Fault::Forget { node: 1, down: 300 };
+            plan.faults = (1..8).map(|i| (1_000 * i, forgets.clone())).collect();
+        }
         load(&mut plan, 40, 200);
         let world = final_within(world(plan), ms);
         evidence += world.oracle.evidence;
     }
     evidence
+}
+
+#[test]
+fn a_leader_that_proposes_after_all_have_given_up_stops_nothing() {
+    with_byzantine(Mischief::Late, 20_000);
+}
+
+#[test]
+fn partitions_that_change_with_every_time_out_heal() {
+    for seed in SEEDS {
+        let mut plan = Plan::calm(seed, 4);
+        plan.gst = 60_000;
+        plan.weather.delay = (4, 54);
+        let halves = [[0, 0, 1, 1], [0, 1, 0, 1], [0, 1, 1, 0], [0, 0, 0, 1]];
+        for (round, groups) in halves.iter().cycle().take(64).enumerate() {
+            let groups = groups.to_vec();
+            let lasts = 899;
+            let at = 2_000 + 900 * round as u64;
+            plan.faults.push((at, Fault::Partition { groups, lasts }));
+        }
+        load(&mut plan, 60, 980);
+        let world = run_until(world(plan), 60_000);
+        final_within(world, 5_000);
+    }
+}
+
+#[test]
+fn slow_disks_slow_things_down_and_stop_nothing() {
+    for seed in SEEDS {
+        let mut plan = Plan::calm(seed, 4);
+        plan.slowness.sync = 300;
+        plan.slowness.answer = 100;
+        load(&mut plan, 30, 300);
+        final_within(world(plan), 20_000);
+    }
+}
+
+#[test]
+fn after_thousands_of_skipped_views_a_newcomer_catches_up() {
+    let mut plan = Plan::calm(5, 4);
+    plan.timing.delta_ms = 30;
+    plan.timing.delta_max_ms = 60;
+    plan.starts = vec![0, 0, 0, 450_000];
+    let mut world = world(plan);
+    world.gate = Some(Box::new(|_, _, message| {
+        !matches!(message, Message::Proposal(_))
+    }));
+    world.submit(0);
+    world = run_until(world, 449_000);
+    let view = world.nodes[0]
+        .process
+        .as_ref()
+        .map(|p| p.engine.status().view);
+    assert!(view > Some(ledger::id::View(1_500)), "{view:?}");
+    world = run_until(world, 480_000);
+    world.gate = None;
+    final_within(world, 10_000);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! it may change, drop or add messages, and sign anything with the node's key. Each behaviour of consensus.md 5.2 is
 //! one file; a node may have several at once.
 
+mod amnesia;
 mod churn;
 mod double_vote;
 mod equivocation;
@@ -12,6 +13,7 @@ mod forged;
 mod garbage;
 mod greed;
 mod invalid_block;
+mod late;
 mod lying_sync;
 mod not_leader;
 mod replay;
@@ -55,10 +57,12 @@ pub(crate) enum Mischief {
     Greed,
     LyingSync,
     WrongTime,
+    Late,
+    Amnesia,
 }
 
 /// All of them.
-pub(crate) const ALL: [Mischief; 16] = [
+pub(crate) const ALL: [Mischief; 18] = [
     Mischief::Selective,
     Mischief::Equivocation,
     Mischief::DoubleVote,
@@ -75,6 +79,8 @@ pub(crate) const ALL: [Mischief; 16] = [
     Mischief::Greed,
     Mischief::LyingSync,
     Mischief::WrongTime,
+    Mischief::Late,
+    Mischief::Amnesia,
 ];
 
 /// One way to misbehave.
@@ -103,12 +109,14 @@ fn behaviour(mischief: Mischief) -> Box<dyn Behaviour> {
         Mischief::Replay => Box::new(replay::Replay::default()),
         Mischief::Forged => Box::new(forged::Forged),
         Mischief::NotLeader => Box::new(not_leader::NotLeader::default()),
-        Mischief::StaleParent => Box::new(stale_parent::StaleParent),
+        Mischief::StaleParent => Box::new(stale_parent::StaleParent::default()),
         Mischief::Churn => Box::new(churn::Churn),
         Mischief::Flood => Box::new(flood::Flood),
         Mischief::Greed => Box::new(greed::Greed),
         Mischief::LyingSync => Box::new(lying_sync::LyingSync),
         Mischief::WrongTime => Box::new(wrong_time::WrongTime::default()),
+        Mischief::Late => Box::new(late::Late::default()),
+        Mischief::Amnesia => Box::new(amnesia::Amnesia),
     }
 }
 
@@ -149,6 +157,16 @@ impl Lore {
         }
     }
 
+    /// In which view a block was certified, as far as was seen; the anchor in view 0.
+    fn view_of(&self, roster: &Roster, block: &BlockRef) -> Option<View> {
+        if *block == roster.spec.anchor.block {
+            return Some(View(0));
+        }
+        let newest = self.certificates.iter().rev();
+        let naming = newest.filter(|certificate| certificate.block() == *block);
+        naming.map(Certificate::view).next()
+    }
+
     fn certified(&mut self, certificate: &Certificate) {
         self.view = self.view.max(certificate.view().saturating_add(1));
         remember(&mut self.certificates, certificate.clone());
@@ -171,7 +189,7 @@ struct Hand<'a> {
     lore: &'a Lore,
     application: &'a Application,
     wall: TimeMs,
-    out: &'a mut Vec<(usize, Vec<u8>)>,
+    out: &'a mut Frames,
 }
 
 impl Hand<'_> {
@@ -184,8 +202,12 @@ impl Hand<'_> {
     }
 
     fn send_bytes(&mut self, to: usize, bytes: Vec<u8>) {
+        self.send_later(0, to, bytes);
+    }
+
+    fn send_later(&mut self, after: Time, to: usize, bytes: Vec<u8>) {
         if to != self.me {
-            self.out.push((to, bytes));
+            self.out.push(Outgoing { to, after, bytes });
         }
     }
 
@@ -276,8 +298,16 @@ pub(crate) struct Scene<'a> {
     pub(crate) wall: TimeMs,
 }
 
-/// Bytes that a byzantine node sends, and to whom.
-pub(crate) type Frames = Vec<(usize, Vec<u8>)>;
+/// Bytes that a byzantine node sends.
+pub(crate) struct Outgoing {
+    pub(crate) to: usize,
+    /// In so many ms.
+    pub(crate) after: Time,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// All that it sends in one act.
+pub(crate) type Frames = Vec<Outgoing>;
 
 impl Shell {
     pub(crate) fn new(me: usize, mischief: &[Mischief], roster: &Roster, random: Random) -> Self {
@@ -305,7 +335,9 @@ impl Shell {
                 kept = kept.take().and_then(|m| behaviour.outgoing(hand, to, m));
             });
             if let Some(message) = kept {
-                out.push((to, message.encode()));
+                let bytes = message.encode();
+                let after = 0;
+                out.push(Outgoing { to, after, bytes });
             }
         }
         out

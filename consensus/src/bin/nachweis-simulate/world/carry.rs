@@ -2,7 +2,7 @@
 
 use super::World;
 use super::happen::{Frame, Happening, Inside};
-use crate::byzantine::{Frames, node_of};
+use crate::byzantine::{Frames, Outgoing, node_of};
 use crate::crypto::fold;
 use crate::node::Process;
 use crate::trace;
@@ -186,6 +186,16 @@ impl World {
         }
     }
 
+    /// Replaces an idle node's journal by the records that are still needed; how many those are.
+    pub(crate) fn prune_at_rest(&mut self, node: usize) -> Option<usize> {
+        let process = self.nodes[node].process.as_mut()?;
+        if !process.begin_prune() {
+            return None;
+        }
+        self.nodes[node].synced();
+        Some(self.nodes[node].disk.journal.len())
+    }
+
     fn serve(&mut self, node: usize, to: &Peer, request: &ServeRequest) -> Checked {
         let to = node_of(&self.roster, to);
         let archive = &self.nodes[node].disk.archive;
@@ -236,13 +246,19 @@ impl World {
     }
 
     pub(super) fn send_frames(&mut self, node: usize, frames: Frames) {
-        for (to, bytes) in frames {
-            let hash = fold(0, &bytes);
-            self.transmit(node, to, &bytes.into(), hash);
+        for Outgoing { to, after, bytes } in frames {
+            let bytes: Arc<[u8]> = bytes.into();
+            if after > 0 {
+                let from = node;
+                self.queue
+                    .plan(self.now + after, Happening::Late { from, to, bytes });
+            } else {
+                self.transmit(node, to, &bytes, fold(0, &bytes));
+            }
         }
     }
 
-    fn transmit(&mut self, from: usize, to: usize, bytes: &Arc<[u8]>, hash: u64) {
+    pub(super) fn transmit(&mut self, from: usize, to: usize, bytes: &Arc<[u8]>, hash: u64) {
         let incarnation = self.nodes[from].incarnations;
         let Some(generation) = self.network.connection(from, incarnation, to) else {
             return;

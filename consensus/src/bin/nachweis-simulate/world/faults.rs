@@ -24,6 +24,12 @@ impl World {
                     self.queue.plan(self.now + self.chance.below(60), crash);
                 }
             }
+            Fault::Forget { node, down } => {
+                self.crash_for(node, down);
+                let journal = &mut self.nodes[node].disk.journal;
+                let kept = self.chance.index(journal.len() + 1);
+                journal.truncate(kept);
+            }
             Fault::Die { node } => {
                 self.crash(node);
                 self.nodes[node].gone = true;

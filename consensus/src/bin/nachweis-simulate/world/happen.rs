@@ -2,6 +2,7 @@
 
 use super::World;
 use crate::application::Record;
+use crate::crypto::fold;
 use crate::network::Generation;
 use crate::plan::Fault;
 use crate::violation::Checked;
@@ -26,6 +27,12 @@ pub(super) enum Happening {
         generation: Generation,
     },
     Deliver(Frame),
+    /// A byzantine node sends what it held back.
+    Late {
+        from: usize,
+        to: usize,
+        bytes: Arc<[u8]>,
+    },
     /// Inside one process: nothing if that process is dead by then.
     Inside {
         node: usize,
@@ -81,6 +88,10 @@ impl World {
             Happening::Connect { a, b } => self.connect(a, b),
             Happening::Disconnect { a, b, generation } => self.disconnect(a, b, generation),
             Happening::Deliver(frame) => self.deliver(&frame),
+            Happening::Late { from, to, bytes } => {
+                self.transmit(from, to, &bytes, fold(0, &bytes));
+                Ok(())
+            }
             Happening::Inside {
                 node,
                 incarnation,
