@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, Make, NO_BLOCK, tip};
 use super::fixture;
-use crate::event::Event;
+use crate::event::{Event, Verdict};
 use crate::message::Message;
 use crate::output::{Alarm, Output};
 use alloc::vec::Vec;
@@ -142,6 +142,29 @@ fn r1_deeper_than_eight_the_tip_is_proposed_again() {
     bench.work(1);
     assert!(bench.builds.is_empty());
     assert_eq!(bench.proposals()[0].block.block_ref(), parent.block);
+}
+
+#[test]
+fn r1_what_could_be_included_on_the_old_head_says_nothing_of_the_new_one() {
+    let mut bench = Make::leader_of(2).run();
+    bench.verdict = None;
+    bench.work(1);
+    bench.includable = 0;
+    let block = bench.block(&bench.anchor(), 1);
+    bench.propose(1, 0, &block, Vec::new()).unwrap();
+    let leader = bench.leads(1);
+    let third = bench.others().into_iter().find(|other| *other != leader);
+    bench
+        .vote(third.unwrap(), Notarize, 1, block.block_ref())
+        .unwrap();
+    bench.pass(100);
+    // Its own vote completes the quorum: the view, the parent and so the head change within this event.
+    bench.give(Event::BlockValidated {
+        block: block.hash(),
+        verdict: Verdict::Valid,
+    });
+    assert_eq!(bench.view(), 2);
+    assert!(bench.builds.is_empty());
 }
 
 #[test]
