@@ -65,9 +65,19 @@ fn served(network: &Network, paths: &[String]) -> BTreeMap<String, Vec<u8>> {
     let api = network.manifest().nodes[0].api;
     let answers = paths.iter().filter_map(|path| {
         let answer = http::get(api, path).ok()?;
-        (answer.status == 200).then(|| (path.clone(), answer.body))
+        (answer.status == 200).then(|| (path.clone(), lasting(path, answer.body)))
     });
     answers.collect()
+}
+
+/// A document's state without the block that it is told for: a node whose last blocks were cut off tells an older one.
+fn lasting(path: &str, body: Vec<u8>) -> Vec<u8> {
+    if !path.starts_with("/v1/documents/") {
+        return body;
+    }
+    let mut state: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    state.as_object_mut().unwrap().remove("checkpoint").unwrap();
+    state.to_string().into_bytes()
 }
 
 /// Starts the first node alone; whether it serves.
