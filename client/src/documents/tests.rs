@@ -1,3 +1,5 @@
+//! Reading documents: changing files, folders, hashes.
+
 use super::*;
 use std::cell::Cell;
 use std::os::unix::fs::symlink;

@@ -1,3 +1,5 @@
+//! The state file: what is kept, locked, and found again.
+
 use super::*;
 use ledger::document::{Commitment, CommitmentContext, CommitmentRole, DocumentId, Nonce, Salt};
 use ledger::hash::Hash;
