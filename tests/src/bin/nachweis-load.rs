@@ -83,11 +83,11 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let start = Instant::now();
     let mut due = start;
     for (submission, api) in submissions.into_iter().zip(apis.iter().cycle()) {
+        let scheduled = due;
         if let Some(rate) = arguments.rate {
-            tokio::time::sleep_until(due.into()).await;
+            tokio::time::sleep_until(scheduled.into()).await;
             due += records_take(submission.body().count, rate);
         }
-        let scheduled = due;
         let permit = Arc::clone(&under_way).acquire_owned().await?;
         let (api, by_rate) = (api.clone(), arguments.rate.is_some());
         tasks.push(tokio::spawn(async move {
