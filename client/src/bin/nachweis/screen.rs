@@ -1,7 +1,8 @@
 //! Progress for people, on standard error: a bar on a terminal, plain lines elsewhere.
 
 use client::delivery::Event;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
@@ -51,10 +52,14 @@ impl Screen {
             Unit::Bytes => {
                 "{prefix} [{bar:30}] {bytes}/{total_bytes} {binary_bytes_per_sec} eta {eta}"
             }
-            Unit::Documents | Unit::Blocks => "{prefix} [{bar:30}] {pos}/{len} {per_sec} eta {eta}",
+            Unit::Documents | Unit::Blocks => "{prefix} [{bar:30}] {pos}/{len} {rate} eta {eta}",
         };
         let style = ProgressStyle::with_template(template)
             .unwrap_or_else(|_invalid| ProgressStyle::default_bar())
+            .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+                // A terminal that is gone has no use for the rate.
+                out.write_fmt(format_args!("{:.0}/s", state.per_sec())).ok();
+            })
             .progress_chars("=> ");
         let bar = ProgressBar::new(length).with_style(style);
         bar.set_prefix(what.to_owned());
