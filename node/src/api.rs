@@ -26,11 +26,16 @@ use axum::Router;
 use axum::routing::{get, post};
 use error::ApiError;
 use ledger::id::AuthorityId;
+use std::future::IntoFuture as _;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+/// How long a stopping node lets connections end by themselves.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// What the API serves.
 #[derive(Debug)]
@@ -68,7 +73,8 @@ impl std::ops::Deref for App {
     }
 }
 
-/// Serves until `shutdown`; then waits no longer for submissions, and ends when every answer under way is out.
+/// Serves until `shutdown`; then waits no longer for submissions, and ends when every answer under way is out,
+/// or after three seconds: a client that is slow on purpose does not keep a node from stopping.
 ///
 /// # Errors
 /// If the listener's address cannot be asked.
@@ -82,9 +88,19 @@ pub async fn serve(
     let connections = service.config.max_requests.saturating_mul(2);
     let app = App::new(service, shutdown.clone());
     let listener = listener::Bounded::new(listener, connections);
-    axum::serve(listener, router(app))
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
+    let serving = axum::serve(listener, router(app))
+        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let patience = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = serving.into_future() => served,
+        () = patience => {
+            tracing::warn!("connections that did not end are cut off");
+            Ok(())
+        }
+    }
 }
 
 fn router(app: App) -> Router {

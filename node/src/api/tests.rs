@@ -16,6 +16,7 @@ use ledger::receipt::{MaxAge, Online, Trust, verify_status};
 use ledger::record::{Record, RevokeReason};
 use ledger::submission::{Draft, Submission, SubmissionBody};
 use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt as _;
 use world::{Answer, Behind, MAX_BODY, World, exchange, framed, send, window};
 
 fn id(world: &World, authority: u16, number: u32) -> DocumentId {
@@ -289,6 +290,20 @@ async fn waiting_ends_where_it_was_asked_to() {
     let (answer, ()) = tokio::join!(waits, stops);
     assert_eq!(answer.status, 202);
     world.served.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_never_ends_its_request_does_not_keep_a_node_from_stopping() {
+    let world = World::new(Behind::Provable).await;
+    let mut half = tokio::net::TcpStream::connect(world.address).await.unwrap();
+    half.write_all(b"GET /v1/status HTTP/1.1\r\nhost:")
+        .await
+        .unwrap();
+    assert_eq!(world.get("/healthz").await.status, 200);
+    world.shutdown.cancel();
+    let served = tokio::time::timeout(Duration::from_secs(30), world.served);
+    served.await.unwrap().unwrap().unwrap();
+    drop(half);
 }
 
 #[tokio::test(flavor = "multi_thread")]
