@@ -2,6 +2,7 @@
 
 use crate::block::Tip;
 use alloc::vec::Vec;
+use ledger::certificate::Certificate;
 use ledger::hash::{ChainId, EpochContext, Hash, SetHash, Tag, sha256};
 use ledger::id::{Epoch, ValidatorIndex, View};
 use ledger::key::Key;
@@ -21,6 +22,15 @@ pub struct EpochSpec {
     pub anchor: Tip,
     /// Hash of the restart file that opened it; zero if none did.
     pub restart: Hash,
+}
+
+/// The end of an epoch, as it can be proven to whoever is still in it.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    /// The epoch.
+    pub spec: EpochSpec,
+    /// The finalization of its SEAL block.
+    pub finalization: Certificate,
 }
 
 /// A peer, by its network key. Stable across epochs, unlike a `ValidatorIndex`.
@@ -85,6 +95,11 @@ impl EpochInfo {
     /// The block it starts on.
     pub const fn anchor(&self) -> &Tip {
         &self.spec.anchor
+    }
+
+    /// Whether this is a SEAL block that ends this epoch, not the one that the epoch starts on.
+    pub fn ends_with(&self, tip: &Tip) -> bool {
+        tip.flags.is_seal() && tip.block != self.spec.anchor.block
     }
 
     /// Hash of the restart file that opened it; zero if none did.

@@ -1,9 +1,10 @@
 //! What goes into the engine.
 
 use crate::block::Block;
-use crate::epoch::Peer;
+use crate::epoch::{EpochSpec, Peer};
 use crate::outbox::Seq;
 use crate::verify::VerifiedMessage;
+use alloc::boxed::Box;
 use ledger::hash::BlockHash;
 use ledger::id::View;
 
@@ -39,6 +40,8 @@ pub enum Event {
         /// The request's view.
         view: View,
     },
+    /// The answer to [`crate::Output::Sealed`]: the next epoch, its set from the SEAL block's post-state.
+    EpochOpened(Box<EpochSpec>),
     /// What could be included changed, or a new [`crate::Output::Head`] was answered.
     WorkChanged {
         /// The head that the caller looked at.

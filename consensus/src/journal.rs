@@ -31,19 +31,22 @@ pub enum Record {
         /// Hash of the restart file that opened it; zero if none did.
         restart: Hash,
     } = 1,
-    /// The key's journal was missing, old or corrupt: nothing is signed until a `Floor` of this or a later epoch.
+    /// The key's journal was missing, old or corrupt: nothing is signed until the `Floor` of the same number.
     Quarantine {
-        /// Highest epoch known then.
-        epoch: Epoch,
+        /// 1 for the first of this journal, then ascending: an old floor does not end a new quarantine.
+        number: u32,
     } = 2,
-    /// A rejoin completed: views below `view` of `epoch` are never voted in (written by the rejoin, not built yet).
+    /// A rejoin completed: no epoch before `epoch`, and no view below `view` in it, is voted in.
     Floor {
+        /// The quarantine that it ends, and all before it.
+        number: u32,
         /// Epoch of the floor.
         epoch: Epoch,
         /// Lowest view that is free.
         view: View,
     } = 3,
-    /// Stopped for a restart: nothing is signed until a restart file is installed (not built yet).
+    /// Stopped for a restart: nothing is signed, and no certificate accepted, until a later epoch is entered by a
+    /// restart file.
     Stopped {
         /// Epoch it was stopped in.
         epoch: Epoch,
@@ -102,6 +105,6 @@ pub enum JournalState {
     Fresh,
     /// Replayed without a gap.
     Intact,
-    /// Missing, not this key's, or corrupt: the key never votes until it has rejoined (which is not built yet).
+    /// Missing, not this key's, or corrupt: the key does not vote until it has rejoined.
     Lost,
 }

@@ -46,13 +46,19 @@
 //! **Time.** The driver keeps one timer: [`Output::SetTimer`] replaces it, [`Event::Tick`] reports it. A late or
 //! superfluous tick is harmless.
 //!
+//! **Epochs.** One engine lives through all of them. After the [`Output::Commit`] of a SEAL block comes
+//! [`Output::Sealed`]: nothing is voted in that epoch any more. The driver answers [`Event::EpochOpened`] as soon as it
+//! knows the next set, from that block's post-state; the engine goes on from view 1 of the next epoch, as a member or as
+//! an observer. A peer keeps its connection; the driver reports connections of nodes that are no members, too.
+//! After a restart, [`Setup::epoch`] is the epoch of the archive's tip, and [`Setup::previous`] how the one before ended.
+//!
 //! **Pruning.** [`Engine::snapshot`], when nothing is under way and all commits are archived, returns the records
 //! that are still needed: write them to a new segment, sync, and delete the older segments.
 //!
 //! # What is not built yet
 //!
-//! Several epochs (a committed SEAL block ends with [`Output::Sealed`]), rejoin and restart (a key without its journal
-//! only observes), compact proposals.
+//! Rejoin and restart (a key without its journal only observes), the readiness check before a SEAL block (3.15), compact
+//! proposals.
 //!
 //! # Map
 //!
@@ -83,8 +89,8 @@ pub mod verify;
 
 pub use block::{Block, Body, Tip};
 pub use config::{Config, Rules, Timing};
-pub use engine::{Archived, Engine, EngineStatus, Identity, RecoverError, Setup};
-pub use epoch::{EpochInfo, EpochSpec, Peer};
+pub use engine::{Archived, Engine, EngineStatus, Identity, RecoverError, Setup, Standing};
+pub use epoch::{EpochInfo, EpochSpec, Peer, Sealed};
 pub use event::{Event, Verdict};
 pub use journal::{JournalState, Record};
 pub use message::Message;

@@ -72,6 +72,8 @@ pub struct Hello {
 pub struct Seen {
     /// The question's nonce.
     pub nonce: u64,
+    /// The answerer's epoch, which the votes are of.
+    pub epoch: Epoch,
     /// The answerer's finalized tip.
     pub finalized: BlockRef,
     /// The asker's highest votes that it holds, at most one per kind.
@@ -197,7 +199,7 @@ impl Message {
         const FETCH: usize = 1 + 8 + 32;
         match kind {
             1 | 6 | 8 | 10 | 12 => Some(128),
-            2 => Some(1 + 8 + 40 + 4 + 3 * Vote::LEN + 1),
+            2 => Some(1 + 16 + 40 + 4 + 3 * Vote::LEN + 1),
             3 => Some(1 + 16 + BLOCK + JUSTIFICATION + Vote::LEN),
             4 => Some(1 + Vote::LEN),
             5 => Some(1 + Certificate::MAX_LEN),
@@ -205,6 +207,24 @@ impl Message {
             11 => Some(1 + 4 + MAX_CERTIFICATES * Certificate::MAX_LEN),
             13 => Some(Self::MAX_LEN),
             _ => None,
+        }
+    }
+
+    /// The epoch that it has meaning in, if in that one only. A heartbeat means something in any.
+    pub const fn epoch(&self) -> Option<Epoch> {
+        match self {
+            Self::Seen(seen) => Some(seen.epoch),
+            Self::Proposal(proposal) => Some(proposal.vote.epoch),
+            Self::Vote(vote) => Some(vote.epoch),
+            Self::Certificate(certificate) => Some(certificate.epoch()),
+            Self::CertReq(request) => Some(request.epoch),
+            Self::Hello(_)
+            | Self::Status(_)
+            | Self::Fetch(_)
+            | Self::Block(_)
+            | Self::CertResp(_)
+            | Self::SyncReq(_)
+            | Self::SyncResp(_) => None,
         }
     }
 
@@ -245,8 +265,9 @@ impl SyncResp {
     /// Puts an answer together from archive frames: blocks in height order from `request.from`, each with its own
     /// finalization where it has one.
     ///
-    /// Takes blocks while they fit (at least one), then headers up to the next block with a finalization. `None` if
-    /// there is no block, or no finalization within [`MAX_SYNC_HEADERS`] headers: the asker turns elsewhere.
+    /// Takes blocks while they fit (at least one), then headers up to the next block with a finalization, and nothing
+    /// past a SEAL block: what follows is of an epoch whose set the asker has yet to learn. `None` if there is no
+    /// block, or no finalization within [`MAX_SYNC_HEADERS`] headers: the asker turns elsewhere.
     pub fn collect(
         request: &SyncReq,
         frames: impl IntoIterator<Item = (Block, Option<Certificate>)>,
@@ -256,7 +277,11 @@ impl SyncResp {
         let mut headers: List<Header, MAX_SYNC_HEADERS> = List::new();
         let mut used = 0_usize;
         let mut best = None;
+        let mut sealed = false;
         for (block, certificate) in frames {
+            if core::mem::replace(&mut sealed, block.header.flags.is_seal()) {
+                break;
+            }
             let size = Header::LEN.saturating_add(block.body.len());
             let fits = used.saturating_add(size) <= budget && blocks.len() < MAX_SYNC_BLOCKS;
             if headers.is_empty() && (blocks.is_empty() || fits) {

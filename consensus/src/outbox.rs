@@ -92,14 +92,13 @@ impl Outbox {
 mod tests {
     use super::*;
     use ledger::header::BlockRef;
-    use ledger::id::Epoch;
 
     fn gated() -> Output {
         Output::Head(BlockRef::default())
     }
 
     fn record() -> Record {
-        Record::Quarantine { epoch: Epoch(0) }
+        Record::Quarantine { number: 1 }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub enum Output {
         /// What to append, in order.
         records: Vec<Record>,
     },
-    /// Send to every other member of the set. Already released: what it depends on is durable.
+    /// Send to every connected peer, of the set or not. Already released: what it depends on is durable.
     Broadcast(Message),
     /// Send to one peer; drop it if that peer is not connected. Already released.
     Send {
@@ -75,8 +75,9 @@ pub enum Output {
         /// Why.
         offence: crate::verify::Offence,
     },
-    /// A SEAL block was committed: this epoch is over and its engine votes no more.
-    Sealed(BlockRef),
+    /// This SEAL block was committed: the epoch is over, and nothing is voted in it any more. Answer with
+    /// [`crate::Event::EpochOpened`].
+    Sealed(Tip),
 }
 
 /// Finalized blocks, in height order without gap, following the blocks committed before.

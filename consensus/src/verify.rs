@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use ledger::certificate::{Certificate, CertificateError, VerifiedCertificate};
 use ledger::header::BlockRef;
-use ledger::id::{Height, ValidatorIndex, View};
+use ledger::id::{Epoch, Height, ValidatorIndex, View};
 use ledger::key::{BadSignature, Key, RawSignature, SigningKey};
 use ledger::vote::{Vote, VoteError, VoteKind};
 
@@ -83,8 +83,8 @@ pub enum Offence {
 /// Why a message went no further. Not an offence: honest nodes send late, early or twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Dropped {
-    /// Not a member of this epoch's set.
-    #[error("the sender is not a validator of this epoch")]
+    /// Not connected, or not a member of this epoch's set where only members are heard.
+    #[error("the sender is not a validator of this epoch, or not connected")]
     Stranger,
     /// Of another epoch.
     #[error("of another epoch")]
@@ -119,7 +119,11 @@ pub struct Admitted {
 
 /// A message whose every signature was checked. Made by [`Admitted::verify`] alone.
 #[derive(Clone)]
-pub struct VerifiedMessage(pub(crate) Verified);
+pub struct VerifiedMessage {
+    /// The epoch that it was checked for.
+    pub(crate) epoch: Epoch,
+    pub(crate) message: Verified,
+}
 
 /// What the engine takes in.
 #[derive(Clone, Debug)]
@@ -157,7 +161,7 @@ pub(crate) struct VerifiedSync {
 
 impl fmt::Debug for VerifiedMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.message.fmt(f)
     }
 }
 
@@ -174,7 +178,7 @@ impl Admitted {
             lagging,
         } = self;
         let epoch = &*epoch;
-        let verified = match message {
+        let message = match message {
             Message::Hello(hello) => Verified::Hello(hello),
             Message::Status(status) => Verified::Status(status),
             Message::Fetch(block) => Verified::Fetch(block),
@@ -233,7 +237,8 @@ impl Admitted {
                 Verified::Sync(sync)
             }
         };
-        Ok(VerifiedMessage(verified))
+        let epoch = epoch.epoch();
+        Ok(VerifiedMessage { epoch, message })
     }
 }
 

@@ -344,7 +344,7 @@ impl Driver {
             self.parts.chain.update_status(|shown| {
                 shown.view = status.view;
                 shown.epoch = status.epoch;
-                shown.voting = status.voting;
+                shown.voting = status.is_voting();
             });
         }
     }
@@ -388,8 +388,8 @@ impl Driver {
             }
             Output::Alarm(alarm) => self.alarm(&alarm),
             Output::Ban { peer, offence } => self.ban(&peer, &offence),
-            Output::Sealed(block) => {
-                tracing::error!(height = %block.height, "the epoch has ended; the next one is not built yet");
+            Output::Sealed(tip) => {
+                tracing::error!(height = %tip.block.height, "the epoch has ended; the next one is not built yet");
             }
         }
     }

@@ -364,6 +364,7 @@ fn engine(
             anchor,
             restart: ledger::hash::Hash::ZERO,
         },
+        previous: None,
         identity: Voter {
             signer: Some(Box::new(signing.vote.clone())),
             instance: u64::from_le_bytes(crate::storage::files::random()?),

@@ -309,6 +309,7 @@ fn bad_encodings() -> Vec<Offence> {
     let trailing = [&Message::Hello(hello).encode()[..], &[0]].concat();
     let seen = Seen {
         nonce: 1,
+        epoch: Epoch(0),
         finalized: BlockRef::default(),
         votes: List::new(),
         other_instance: true,

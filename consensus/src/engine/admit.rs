@@ -30,16 +30,18 @@ impl Engine {
         from: Peer,
         message: Message,
     ) -> Result<Admitted, Dropped> {
-        let index = self.epoch.index_of(&from).ok_or(Dropped::Stranger)?;
-        if !self.started || self.peers.get(index).is_none() {
+        if self.peers.get(&from).is_none() {
+            return Err(Dropped::Stranger);
+        }
+        if !self.started {
             return Err(Dropped::Unasked);
         }
-        self.peers.heard(index, now.mono);
-        let (message, lagging) = self.screen(now, index, message)?;
+        self.peers.heard(&from, now.mono);
+        let (message, lagging) = self.screen(now, &from, message)?;
         let held = self.already_held(&message);
         Ok(Admitted {
             message,
-            epoch: Arc::clone(&self.epoch),
+            epoch: Arc::clone(&self.run.epoch),
             held,
             lagging,
         })
@@ -48,9 +50,12 @@ impl Engine {
     fn screen(
         &mut self,
         now: Now,
-        from: ValidatorIndex,
+        from: &Peer,
         message: Message,
     ) -> Result<(Message, bool), Dropped> {
+        if let Some(epoch) = message.epoch() {
+            self.of_epoch(now, from, epoch)?;
+        }
         match &message {
             Message::Proposal(_) => {}
             Message::Vote(vote) => {
@@ -59,13 +64,13 @@ impl Engine {
             }
             Message::Certificate(certificate) => self.screen_certificate(certificate)?,
             Message::Hello(_) => {
+                self.member(from)?;
                 let delta = self.config.timing().delta_ms;
                 in_rate(self.peer(from)?.may_greet(now.mono, delta))?;
             }
-            Message::Status(status) => {
+            Message::Status(_) => {
                 let timing = *self.config.timing();
                 in_rate(self.peer(from)?.may_report(now.mono, &timing))?;
-                of_epoch(status.epoch == self.epoch.epoch())?;
             }
             Message::Fetch(block) => {
                 let entry = self.blocks.get(&block.hash);
@@ -74,7 +79,6 @@ impl Engine {
                 in_rate(self.peer(from)?.may_ask(now.mono, cost))?;
             }
             Message::CertReq(request) => {
-                of_epoch(request.epoch == self.epoch.epoch())?;
                 let cost = self.cert_cost(request);
                 in_rate(self.peer(from)?.may_ask(now.mono, cost))?;
             }
@@ -83,13 +87,14 @@ impl Engine {
                 in_rate(self.peer(from)?.may_ask(now.mono, cost))?;
             }
             Message::Seen(seen) => {
-                asked(self.is_asking() && seen.nonce == self.start_check.nonce())?;
+                self.member(from)?;
+                asked(self.is_asking() && seen.nonce == self.run.start_check.nonce())?;
             }
-            Message::Block(block) => asked(self.fetches.wants(&block.hash(), from))?,
-            Message::CertResp(_) => asked(self.catch_up.expects_certificates(from))?,
+            Message::Block(block) => asked(self.run.fetches.wants(&block.hash(), from))?,
+            Message::CertResp(_) => asked(self.run.catch_up.expects_certificates(from))?,
             Message::SyncResp(response) => {
                 let first = response.blocks.first().map(|block| block.header.height);
-                asked(first.is_some_and(|first| self.catch_up.expects_blocks(from, first)))?;
+                asked(first.is_some_and(|first| self.run.catch_up.expects_blocks(from, first)))?;
             }
         }
         if let Message::Proposal(proposal) = message {
@@ -98,23 +103,23 @@ impl Engine {
         Ok((message, false))
     }
 
-    fn peer(&mut self, index: ValidatorIndex) -> Result<&mut PeerState, Dropped> {
-        self.peers.get_mut(index).ok_or(Dropped::Stranger)
+    fn peer(&mut self, peer: &Peer) -> Result<&mut PeerState, Dropped> {
+        self.peers.get_mut(peer).ok_or(Dropped::Stranger)
+    }
+
+    /// What only a validator of this epoch may send.
+    fn member(&self, peer: &Peer) -> Result<ValidatorIndex, Dropped> {
+        self.run.epoch.index_of(peer).ok_or(Dropped::Stranger)
     }
 
     /// True if the vote is at or below the finalized view: not verified, but its sender needs help (R9).
-    fn screen_vote(
-        &mut self,
-        now: Now,
-        from: ValidatorIndex,
-        vote: &Vote,
-    ) -> Result<bool, Dropped> {
-        of_epoch(vote.epoch == self.epoch.epoch())?;
+    fn screen_vote(&mut self, now: Now, from: &Peer, vote: &Vote) -> Result<bool, Dropped> {
         let view = vote.view;
-        let current = self.current.view;
-        if view <= self.certificates.finalized_view() {
+        let current = self.run.current.view;
+        if view <= self.run.certificates.finalized_view() {
             // The last Finalize votes of a view always come after its finalization; their repetition asks for help.
-            let peer = self.peers.get_mut(from).filter(|_| vote.signer == from);
+            let is_own = self.run.epoch.index_of(from) == Some(vote.signer);
+            let peer = self.peers.get_mut(from).filter(|_| is_own);
             let lags =
                 peer.is_some_and(|peer| vote.kind != VoteKind::Finalize || peer.repeats(view));
             return if lags {
@@ -130,15 +135,15 @@ impl Engine {
         if view.saturating_add(MAX_BEHIND) < current {
             return Err(Dropped::Window(view));
         }
-        if Some(vote.signer) == self.guard.me() || !self.tally.wants(vote) {
+        if Some(vote.signer) == self.guard.me() || !self.run.tally.wants(vote) {
             return Err(Dropped::Known);
         }
         Ok(false)
     }
 
     fn screen_certificate(&self, certificate: &Certificate) -> Result<(), Dropped> {
-        of_epoch(certificate.epoch() == self.epoch.epoch())?;
         if self
+            .run
             .certificates
             .holds(certificate.kind(), certificate.view())
         {
@@ -150,7 +155,7 @@ impl Engine {
     /// Most bytes that the answer may have.
     fn cert_cost(&self, request: &CertReq) -> u64 {
         let views = request.to.0.saturating_sub(request.from.0).min(256);
-        let quorum = u64::try_from(self.epoch.set().quorum()).unwrap_or(u64::MAX);
+        let quorum = u64::try_from(self.run.epoch.set().quorum()).unwrap_or(u64::MAX);
         let each = quorum.saturating_mul(64).saturating_add(73);
         views.saturating_add(1).saturating_mul(each).min(1 << 20)
     }
@@ -159,7 +164,7 @@ impl Engine {
     fn screen_proposal(
         &mut self,
         now: Now,
-        from: ValidatorIndex,
+        from: &Peer,
         proposal: Proposal,
     ) -> Result<(Message, bool), Dropped> {
         let Proposal {
@@ -169,9 +174,8 @@ impl Engine {
             ref vote,
             ..
         } = proposal;
-        of_epoch(vote.epoch == self.epoch.epoch())?;
-        let current = self.current.view;
-        let finalized = self.certificates.finalized_view();
+        let current = self.run.current.view;
+        let finalized = self.run.certificates.finalized_view();
         let ahead = view > current.saturating_add(self.config.timing().window);
         if view <= finalized || ahead || view.saturating_add(MAX_BEHIND) < current {
             if ahead {
@@ -179,8 +183,8 @@ impl Engine {
             }
             return Err(Dropped::Window(view));
         }
-        let leader = self.epoch.leader(view);
-        if from != leader || vote.signer != leader {
+        let leader = self.run.epoch.leader(view);
+        if self.member(from)? != leader || vote.signer != leader {
             return Err(Dropped::NotLeader(view));
         }
         let header = &block.header;
@@ -194,14 +198,13 @@ impl Engine {
             && header.body_len <= self.config.rules().block_hard;
         if !consistent {
             // Its vote is not worth more than it: an honest leader does not send that.
-            if let Some(peer) = self.epoch.peer_of(from) {
-                let offence = Offence::Proposal(view);
-                self.outbox.now(Output::Ban { peer, offence });
-            }
+            let offence = Offence::Proposal(view);
+            let peer = *from;
+            self.outbox.now(Output::Ban { peer, offence });
             return Err(Dropped::Unasked);
         }
-        let wanted = self.fetches.wants(&named.hash, from);
-        let Some(slot) = self.slots.get(view) else {
+        let wanted = self.run.fetches.wants(&named.hash, from);
+        let Some(slot) = self.run.slots.get(view) else {
             return if wanted || view.saturating_add(1) >= current {
                 Ok((Message::Proposal(proposal), false))
             } else {
@@ -214,8 +217,9 @@ impl Engine {
             return Ok((Message::Vote(vote), lagging));
         }
         let is_near = view <= current.saturating_add(BODIES_AHEAD);
-        let lacks_body =
-            is_near && !self.blocks.is_here(&named.hash) && !self.fetches.shuns(&named.hash, from);
+        let lacks_body = is_near
+            && !self.blocks.is_here(&named.hash)
+            && !self.run.fetches.shuns(&named.hash, from);
         let held = self.held_of(&proposal.justification).len();
         if wanted || lacks_body || held < proposal.justification.len() {
             Ok((Message::Proposal(proposal), false))
@@ -239,7 +243,7 @@ impl Engine {
         certificates
             .iter()
             .map(|certificate| (certificate.kind(), certificate.view()))
-            .filter(|(kind, view)| self.certificates.holds(*kind, *view))
+            .filter(|(kind, view)| self.run.certificates.holds(*kind, *view))
             .collect()
     }
 }
@@ -250,8 +254,4 @@ const fn asked(yes: bool) -> Result<(), Dropped> {
 
 const fn in_rate(yes: bool) -> Result<(), Dropped> {
     if yes { Ok(()) } else { Err(Dropped::Rate) }
-}
-
-const fn of_epoch(yes: bool) -> Result<(), Dropped> {
-    if yes { Ok(()) } else { Err(Dropped::Epoch) }
 }

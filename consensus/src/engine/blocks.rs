@@ -2,13 +2,13 @@
 
 use crate::block::{Block, Tip};
 use crate::config::Rules;
-use crate::epoch::EpochInfo;
+use crate::epoch::{EpochInfo, Peer};
 use crate::time::Mono;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use ledger::hash::{BlockHash, Hash, SetHash};
 use ledger::header::{BlockRef, HEADER_VERSION, Header};
-use ledger::id::{Height, TimeMs, ValidatorIndex, View};
+use ledger::id::{Epoch, Height, TimeMs, View};
 
 /// Most blocks held; a sync answer may add its own for a while.
 const MAX_BLOCKS: usize = 64;
@@ -40,7 +40,7 @@ pub(super) struct Entry {
     /// Since when it is here.
     pub(super) since: Mono,
     /// Who delivered the body; nobody if it was built here or read from the journal.
-    pub(super) from: Option<ValidatorIndex>,
+    pub(super) from: Option<Peer>,
 }
 
 /// The blocks that are held, and the committed tip, which all of them extend.
@@ -102,7 +102,7 @@ impl Blocks {
     }
 
     /// Takes a block in, unless it is here or too old to matter.
-    pub(super) fn insert(&mut self, block: Block, from: Option<ValidatorIndex>, since: Mono) {
+    pub(super) fn insert(&mut self, block: Block, from: Option<Peer>, since: Mono) {
         let hash = block.hash();
         if block.header.height <= self.committed.block.height || self.held.contains_key(&hash) {
             return;
@@ -196,6 +196,20 @@ impl Blocks {
         }
     }
 
+    /// An epoch begins on the committed tip: what is held above it is of another epoch, and can never be. Returns it.
+    pub(super) fn enter_epoch(&mut self, epoch: Epoch) -> Vec<BlockHash> {
+        let above = self.committed.block.height;
+        let dead = self.held.iter().filter(|(_, entry)| {
+            let header = &entry.block.header;
+            header.height > above && header.epoch != epoch
+        });
+        let dead: Vec<BlockHash> = dead.map(|(hash, _)| *hash).collect();
+        for hash in &dead {
+            self.remove(hash);
+        }
+        dead
+    }
+
     /// Blocks that the committed tip leaves behind: at or below it and not of its chain, or checked on a parent that
     /// is gone.
     fn excluded(&self) -> Vec<(BlockHash, Height)> {
@@ -240,13 +254,12 @@ impl Blocks {
 /// Whether an ANCHOR block is due at `time` on this parent.
 pub(super) fn anchor_due(rules: &Rules, epoch: &EpochInfo, parent: &Tip, time: TimeMs) -> bool {
     let interval = rules.anchor_interval_ms;
-    let after_seal = parent.flags.is_seal() && parent.block == epoch.anchor().block;
+    let after_seal = parent.flags.is_seal() && !epoch.ends_with(parent);
     after_seal || (interval > 0 && time.0.saturating_sub(parent.time_ms.0) >= interval)
 }
 
 /// The header check against the parent (3.4, step 1). It hangs on nothing local, so "no" is final everywhere.
 pub(super) fn header_fits(rules: &Rules, epoch: &EpochInfo, parent: &Tip, header: &Header) -> bool {
-    let on_open_seal = parent.flags.is_seal() && parent.block != epoch.anchor().block;
     let anchor = anchor_due(rules, epoch, parent, header.time_ms);
     header.version == HEADER_VERSION
         && header.chain == epoch.chain()
@@ -260,5 +273,5 @@ pub(super) fn header_fits(rules: &Rules, epoch: &EpochInfo, parent: &Tip, header
         && header.flags.is_anchor() == anchor
         && header.validator_set == epoch.set_hash()
         && (header.flags.is_seal() || header.next_set == SetHash(Hash::default()))
-        && !on_open_seal
+        && !epoch.ends_with(parent)
 }

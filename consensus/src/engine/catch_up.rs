@@ -3,6 +3,7 @@
 use super::Engine;
 use super::work::Parent;
 use crate::config::MAX_SYNC;
+use crate::epoch::Peer;
 use crate::message::{CertReq, MAX_CERTIFICATES, Message, SyncReq};
 use crate::output::{Output, ServeRequest};
 use crate::time::{Mono, Now};
@@ -10,7 +11,7 @@ use crate::verify::VerifiedSync;
 use alloc::vec::Vec;
 use ledger::certificate::Certificate;
 use ledger::header::BlockRef;
-use ledger::id::{Height, ValidatorIndex, View};
+use ledger::id::{Height, View};
 
 /// Most bytes of certificates in one answer.
 const MAX_CERT_BYTES: usize = 1 << 20;
@@ -22,7 +23,7 @@ const BYTES_PER_MS: u64 = (1 << 20) / 1_000;
 /// A question that is out.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked<T> {
-    pub(super) peer: ValidatorIndex,
+    pub(super) peer: Peer,
     pub(super) what: T,
     pub(super) until: Mono,
 }
@@ -37,19 +38,19 @@ pub(super) struct CatchUp {
 }
 
 impl CatchUp {
-    pub(super) fn expects_certificates(&self, from: ValidatorIndex) -> bool {
-        self.certificates.is_some_and(|asked| asked.peer == from)
+    pub(super) fn expects_certificates(&self, from: &Peer) -> bool {
+        self.certificates.is_some_and(|asked| asked.peer == *from)
     }
 
-    pub(super) fn expects_blocks(&self, from: ValidatorIndex, first: Height) -> bool {
+    pub(super) fn expects_blocks(&self, from: &Peer, first: Height) -> bool {
         self.sync
-            .is_some_and(|asked| asked.peer == from && asked.what == first)
+            .is_some_and(|asked| asked.peer == *from && asked.what == first)
     }
 
     /// The peer is gone: whoever is next gets the question.
-    pub(super) fn forget(&mut self, peer: ValidatorIndex) {
-        self.certificates = self.certificates.filter(|asked| asked.peer != peer);
-        self.sync = self.sync.filter(|asked| asked.peer != peer);
+    pub(super) fn forget(&mut self, peer: &Peer) {
+        self.certificates = self.certificates.filter(|asked| asked.peer != *peer);
+        self.sync = self.sync.filter(|asked| asked.peer != *peer);
     }
 
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Mono> {
@@ -62,73 +63,80 @@ impl CatchUp {
 impl Engine {
     /// R0: certificates that keep R1 or R2 from working are asked for, first from the leader whose proposal waits.
     pub(super) fn request_certificates(&mut self, now: Now) {
-        let view = self.current.view;
+        let view = self.run.current.view;
         let gap = match self.parent() {
             Parent::Gap(at) => Some(at),
             Parent::Found { .. } | Parent::Missing(_) => {
                 // A proposal may build on an older view than ours would.
-                let waiting = self.slots.get(view).filter(|slot| !slot.refused);
+                let waiting = self.run.slots.get(view).filter(|slot| !slot.refused);
                 waiting.and_then(|slot| self.first_gap(slot.parent_view))
             }
         };
         let Some(to) = gap else {
-            self.catch_up.gap = None;
-            self.catch_up.certificates = None;
+            self.run.catch_up.gap = None;
+            self.run.catch_up.certificates = None;
             return;
         };
-        if let Some(asked) = self.catch_up.certificates {
+        if let Some(asked) = self.run.catch_up.certificates {
             if asked.until > now.mono && asked.what.to == to {
                 return;
             }
-            self.catch_up.certificates = None;
+            self.run.catch_up.certificates = None;
         }
-        let asked_before = match self.catch_up.gap {
+        let asked_before = match self.run.catch_up.gap {
             Some((gap, at, times)) if gap == to && at == view => times,
             Some(_) | None => 0,
         };
-        let limit = self.epoch.set().n().saturating_mul(IDLE_ROUNDS);
-        if asked_before >= limit && self.current.armed_at.is_none() {
+        let limit = self.run.epoch.set().n().saturating_mul(IDLE_ROUNDS);
+        if asked_before >= limit && self.run.current.armed_at.is_none() {
             return;
         }
-        let leader = self.slots.get(view).map(|slot| slot.vote.signer);
+        let leader = self.run.slots.get(view).map(|slot| slot.vote.signer);
+        let leader = leader.and_then(|leader| self.run.epoch.peer_of(leader));
         let first = leader.filter(|_| asked_before == 0);
         let Some(peer) = self.peers.pick(now.mono, first, &[], |_| false) else {
             return;
         };
         let what = CertReq {
-            epoch: self.epoch.epoch(),
-            from: self.certificates.finalized_view().saturating_add(1).min(to),
+            epoch: self.run.epoch.epoch(),
+            from: self
+                .run
+                .certificates
+                .finalized_view()
+                .saturating_add(1)
+                .min(to),
             to,
         };
         let until = now.mono.plus(self.config.fetch_ms());
-        self.catch_up.certificates = Some(Asked { peer, what, until });
-        self.catch_up.gap = Some((to, view, asked_before.saturating_add(1)));
-        self.ask(peer, Message::CertReq(what));
+        self.run.catch_up.certificates = Some(Asked { peer, what, until });
+        self.run.catch_up.gap = Some((to, view, asked_before.saturating_add(1)));
+        self.ask(&peer, Message::CertReq(what));
     }
 
     /// The highest view from `parent_view` up to the current one whose certificate R2 lacks.
     fn first_gap(&self, parent_view: View) -> Option<View> {
-        let finalized = self.certificates.finalized_view();
-        let lowest = self.certificates.lowest_parent_view();
+        let finalized = self.run.certificates.finalized_view();
+        let lowest = self.run.certificates.lowest_parent_view();
         if parent_view < finalized {
             None
         } else if parent_view < lowest {
             Some(lowest)
         } else {
-            let unknown = self.certificates.notarized(parent_view).is_none();
+            let unknown = self.run.certificates.notarized(parent_view).is_none();
             unknown.then_some(parent_view)
         }
     }
 
     /// Certificates of the views asked for, from the highest down; at the bottom, the finalization that ends it.
-    pub(super) fn serve_certificates(&mut self, peer: ValidatorIndex, request: &CertReq) {
-        let finalized = self.certificates.finalized_view();
+    pub(super) fn serve_certificates(&mut self, peer: &Peer, request: &CertReq) {
+        let finalized = self.run.certificates.finalized_view();
         let mut bytes = 0_usize;
         let above = self
+            .run
             .certificates
             .newest_first()
             .filter(|c| request.from <= c.view() && c.view() <= request.to);
-        let bottom = self.certificates.finalization();
+        let bottom = self.run.certificates.finalization();
         let bottom = bottom
             .filter(|_| request.from <= finalized)
             .map(|c| c.get());
@@ -149,18 +157,18 @@ impl Engine {
 
     /// 3.14: while behind in height, one peer at a time is asked for blocks.
     pub(super) fn request_blocks(&mut self, now: Now) {
-        if let Some(asked) = self.catch_up.sync {
+        if let Some(asked) = self.run.catch_up.sync {
             if asked.until > now.mono {
                 return;
             }
-            self.peers.failed(asked.peer, now.mono);
-            self.catch_up.sync = None;
+            self.peers.failed(&asked.peer, now.mono);
+            self.run.catch_up.sync = None;
         }
         let committed = self.blocks.committed().block;
         let Some(from) = committed.height.next() else {
             return;
         };
-        if self.diverged || self.sealed {
+        if self.diverged || self.run.sealed {
             return;
         }
         let Some(first) = self.who_is_ahead(now, committed) else {
@@ -173,26 +181,26 @@ impl Engine {
             .mono
             .plus(self.config.timing().delta_ms.saturating_mul(4))
             .plus(u64::from(MAX_SYNC).div_euclid(BYTES_PER_MS));
-        self.catch_up.sync = Some(Asked {
+        self.run.catch_up.sync = Some(Asked {
             peer,
             what: from,
             until,
         });
         let max_bytes = MAX_SYNC;
-        self.ask(peer, Message::SyncReq(SyncReq { from, max_bytes }));
+        self.ask(&peer, Message::SyncReq(SyncReq { from, max_bytes }));
     }
 
     /// Whether blocks are missing that only a stretch of the chain can bring, and who says to have them.
-    fn who_is_ahead(&self, now: Now, committed: BlockRef) -> Option<Option<ValidatorIndex>> {
+    fn who_is_ahead(&self, now: Now, committed: BlockRef) -> Option<Option<Peer>> {
         let next = committed.height.next()?;
-        let final_next = self.final_chain.get(next);
+        let final_next = self.run.final_chain.get(next);
         if final_next.is_some_and(|block| self.blocks.is_here(&block.hash))
             || self.lone_final_gap(next).is_some()
         {
             // It is here and under check, or fetched by its hash.
             return None;
         }
-        let known = self.certificates.finalized().height > committed.height;
+        let known = self.run.certificates.finalized().height > committed.height;
         let ahead = self.peers.iter().find(|(_, peer)| {
             let Some((status, at)) = &peer.status else {
                 return false;
@@ -203,17 +211,17 @@ impl Engine {
             let counts = distance > 1 || (distance == 1 && (lasts || known));
             peer.up && !peer.has_failed(now.mono) && counts
         });
-        let ahead = ahead.map(|(index, _)| index);
+        let ahead = ahead.map(|(peer, _)| peer);
         (known || ahead.is_some()).then_some(ahead)
     }
 
     /// Finalized blocks came, already known to be one certified chain.
-    pub(super) fn synced(&mut self, now: Now, from: ValidatorIndex, sync: VerifiedSync) {
+    pub(super) fn synced(&mut self, now: Now, from: Peer, sync: VerifiedSync) {
         let first = sync.blocks.first().map(|block| block.header.height);
-        if first.is_none_or(|first| !self.catch_up.expects_blocks(from, first)) {
+        if first.is_none_or(|first| !self.run.catch_up.expects_blocks(&from, first)) {
             return;
         }
-        self.catch_up.sync = None;
+        self.run.catch_up.sync = None;
         let VerifiedSync {
             blocks,
             headers,
@@ -226,13 +234,13 @@ impl Engine {
             .filter(|block| block.height > committed.height)
             .collect();
         if chain.is_empty() {
-            self.peers.failed(from, now.mono);
+            self.peers.failed(&from, now.mono);
             return;
         }
-        self.final_chain.note_sync(certificate.clone());
+        self.run.final_chain.note_sync(certificate.clone());
         self.accept(now, certificate);
         for block in chain {
-            if let Some(fork) = self.final_chain.note(block) {
+            if let Some(fork) = self.run.final_chain.note(block) {
                 self.diverge(fork);
                 return;
             }
@@ -243,12 +251,11 @@ impl Engine {
         self.status_due = true;
     }
 
-    pub(super) fn serve_sync(&mut self, peer: ValidatorIndex, request: SyncReq) {
-        if request.from <= self.blocks.committed().block.height
-            && let Some(to) = self.epoch.peer_of(peer)
-        {
+    pub(super) fn serve_sync(&mut self, peer: &Peer, request: SyncReq) {
+        if request.from <= self.blocks.committed().block.height {
             let request = ServeRequest::Sync(request);
-            self.outbox.after_durable(Output::Serve { to, request });
+            self.outbox
+                .after_durable(Output::Serve { to: *peer, request });
         }
     }
 

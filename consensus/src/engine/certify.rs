@@ -21,17 +21,21 @@ const KEEP_VIEWS: u64 = 16;
 impl Engine {
     /// Counts a verified vote; a quorum makes a certificate.
     pub(super) fn count(&mut self, now: Now, vote: Vote) {
-        if vote.view <= self.certificates.finalized_view() {
+        if vote.view <= self.run.certificates.finalized_view() {
             return;
         }
-        match self.tally.add(vote) {
+        match self.run.tally.add(vote) {
             Counted::Known => {}
             Counted::Conflict(evidence) => self.report(&evidence),
             Counted::New => {
-                if self.certificates.holds(vote.kind, vote.view) {
+                if self.run.certificates.holds(vote.kind, vote.view) {
                     return;
                 }
-                if let Some(certificate) = self.tally.certificate(vote.statement(), &self.epoch) {
+                if let Some(certificate) = self
+                    .run
+                    .tally
+                    .certificate(vote.statement(), &self.run.epoch)
+                {
                     self.accept(now, certificate);
                 }
             }
@@ -50,14 +54,18 @@ impl Engine {
     /// Takes in a verified certificate: R4, R5, R6, and with them R0 and R7.
     pub(super) fn accept(&mut self, now: Now, certificate: VerifiedCertificate) {
         let (kind, view) = (certificate.kind(), certificate.view());
-        if self.certificates.holds(kind, view) {
+        if self.guard.is_barred(Bar::Stopped) {
+            // 3.12: a node that reported its top for a restart takes in nothing that could change it.
+            return;
+        }
+        if self.run.certificates.holds(kind, view) {
             self.compare_finalization(&certificate);
             return;
         }
-        if kind != VoteKind::Finalize && !self.certificates.has_room() {
+        if kind != VoteKind::Finalize && !self.run.certificates.has_room() {
             return;
         }
-        if let Some(block) = self.certificates.contradiction(&certificate) {
+        if let Some(block) = self.run.certificates.contradiction(&certificate) {
             self.diverge(block);
             return;
         }
@@ -67,98 +75,97 @@ impl Engine {
         if kind == VoteKind::Finalize {
             self.finalize(now, certificate, block);
         } else {
-            self.certificates.insert(certificate, now.mono);
+            self.run.certificates.insert(certificate, now.mono);
         }
-        if view >= self.current.view
+        if view >= self.run.current.view
             && let Some(next) = view.next()
         {
             self.enter(now.mono, next, entry);
         } else {
-            self.certificates.refresh_run(self.current.view);
+            self.run.certificates.refresh_run(self.run.current.view);
         }
     }
 
     // R6; committing follows as soon as the blocks are here.
     fn finalize(&mut self, now: Now, certificate: VerifiedCertificate, block: BlockRef) {
-        let known = self.certificates.finalized();
+        let known = self.run.certificates.finalized();
         let committed = self.blocks.committed().block;
         let forks = block.height < known.height
             || (block.height == known.height && block != known)
             || (block.height == committed.height && block != committed);
         let view = certificate.view();
-        self.certificates.insert(certificate, now.mono);
+        self.run.certificates.insert(certificate, now.mono);
         self.guard.finalized(view);
-        self.tally.prune(view.saturating_add(1));
-        self.slots.prune(view.saturating_add(1));
+        self.run.tally.prune(view.saturating_add(1));
+        self.run.slots.prune(view.saturating_add(1));
         if forks {
             self.diverge(block);
         }
-        let tip = self.blocks.tip(&block.hash);
-        if tip.is_some_and(|tip| tip.flags.is_seal()) && block != self.epoch.anchor().block {
-            // 3.15: engine e stops voting for ever once its SEAL block is final.
-            self.guard.bar(Bar::Halted);
-        }
+        self.stop_at_seal();
     }
 
     fn compare_finalization(&mut self, certificate: &Certificate) {
-        let same_view = certificate.view() == self.certificates.finalized_view();
+        let same_view = certificate.view() == self.run.certificates.finalized_view();
         let is_final = certificate.kind() == VoteKind::Finalize;
-        if is_final && same_view && certificate.block() != self.certificates.finalized() {
+        if is_final && same_view && certificate.block() != self.run.certificates.finalized() {
             self.diverge(certificate.block());
         }
     }
 
     // R0
     fn enter(&mut self, now: Mono, view: View, by: Certificate) {
-        self.current.enter(view, now);
-        self.build = None;
-        self.certificates.refresh_run(view);
-        self.slots.prune(view.saturating_sub(1));
+        self.run.current.enter(view, now);
+        self.run.build = None;
+        self.run.certificates.refresh_run(view);
+        self.run.slots.prune(view.saturating_sub(1));
         let kept = view.saturating_sub(KEEP_VIEWS);
-        self.tally
-            .prune(kept.max(self.certificates.finalized_view().saturating_add(1)));
+        self.run
+            .tally
+            .prune(kept.max(self.run.certificates.finalized_view().saturating_add(1)));
         self.announce(now, by);
     }
 
     // R7
     fn announce(&mut self, now: Mono, by: Certificate) {
         let message = Message::Certificate(by);
-        if self.epoch.set().n() <= EAGER {
+        if self.run.epoch.set().n() <= EAGER {
             self.outbox.after_durable(Output::Broadcast(message));
             return;
         }
-        let leader = self.epoch.leader(self.current.view);
-        self.send(leader, message);
+        let leader = self.run.epoch.leader(self.run.current.view);
+        if let Some(leader) = self.run.epoch.peer_of(leader) {
+            self.send(&leader, message);
+        }
         let quarter = self.config.timing().delta_ms.div_euclid(4);
-        self.current.spread_at = Some(now.plus(quarter));
+        self.run.current.spread_at = Some(now.plus(quarter));
     }
 
     /// R7 with many validators: whoever was not seen in the view yet gets the certificate a little later.
     pub(super) fn spread(&mut self, now: Mono) {
-        let due = self.current.spread_at.is_some_and(|at| at <= now);
+        let due = self.run.current.spread_at.is_some_and(|at| at <= now);
         if !due {
             return;
         }
-        self.current.spread_at = None;
-        let view = self.current.view;
+        self.run.current.spread_at = None;
+        let view = self.run.current.view;
         let Some(entry) = self.entry_certificate() else {
             return;
         };
         let behind: alloc::vec::Vec<_> = self
             .peers
-            .iter()
-            .filter(|(_, peer)| peer.view < view)
-            .map(|(index, _)| index)
+            .members()
+            .filter(|(_, state)| state.view < view)
+            .map(|(peer, _)| peer)
             .collect();
-        for index in behind {
-            self.send(index, Message::Certificate(entry.clone()));
+        for peer in behind {
+            self.send(&peer, Message::Certificate(entry.clone()));
         }
     }
 
     /// The certificate by which the current view was entered.
     pub(super) fn entry_certificate(&self) -> Option<Certificate> {
-        let before = self.current.view.prev()?;
-        self.certificates.of_view(before).next().cloned()
+        let before = self.run.current.view.prev()?;
+        self.run.certificates.of_view(before).next().cloned()
     }
 
     /// More than f validators are faulty, or this node is broken: stop voting, tell a person, mend nothing.
@@ -167,7 +174,7 @@ impl Engine {
             return;
         }
         self.diverged = true;
-        self.guard.bar(Bar::Halted);
+        self.guard.bar(Bar::Diverged);
         self.outbox.now(Output::Alarm(Alarm::Divergence(block)));
     }
 }

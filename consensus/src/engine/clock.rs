@@ -12,8 +12,8 @@ const ALARM_MS: u64 = 200;
 impl Engine {
     /// k of 3.9: views since the last finalization. Only a finalization resets the back-off.
     pub(super) fn failed_views(&self) -> u64 {
-        let since = self.certificates.finalized_view().0.saturating_add(1);
-        self.current.view.0.saturating_sub(since)
+        let since = self.run.certificates.finalized_view().0.saturating_add(1);
+        self.run.current.view.0.saturating_sub(since)
     }
 
     /// 3.16: whether a new block's time lies within [L, U] of this clock.
@@ -27,7 +27,7 @@ impl Engine {
 
     /// When a proposal that is too early now will be acceptable.
     pub(super) fn acceptable_at(&self, now: Now) -> Option<Mono> {
-        let time = self.slots.get(self.current.view)?.header.time_ms;
+        let time = self.run.slots.get(self.run.current.view)?.header.time_ms;
         let wait = time
             .0
             .saturating_sub(now.wall.0.saturating_add(self.config.rules().drift_ms));
@@ -36,11 +36,11 @@ impl Engine {
 
     /// The lower median of the peers' distances; `None` while fewer than q − 1 are known.
     fn clock_offset(&self, now: Now) -> Option<i64> {
-        let peers = self.peers.iter().filter(|(_, peer)| peer.up);
+        let peers = self.peers.members().filter(|(_, peer)| peer.up);
         let mut offsets: Vec<i64> = peers
             .filter_map(|(_, peer)| peer.clock_offset(now))
             .collect();
-        let needed = self.epoch.set().quorum().saturating_sub(1);
+        let needed = self.run.epoch.set().quorum().saturating_sub(1);
         if offsets.is_empty() || offsets.len() < needed {
             return None;
         }
@@ -52,7 +52,7 @@ impl Engine {
     /// 3.16: a clock that is off does not date blocks, unless views keep failing (then every leader proposes).
     pub(super) fn refuses_to_propose(&self, now: Now) -> bool {
         let limit = self.config.rules().drift_ms.div_euclid(2);
-        let f = u64::try_from(self.epoch.set().f()).unwrap_or(u64::MAX);
+        let f = u64::try_from(self.run.epoch.set().f()).unwrap_or(u64::MAX);
         self.failed_views() <= f
             && self
                 .clock_offset(now)

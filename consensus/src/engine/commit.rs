@@ -3,7 +3,7 @@
 use super::Engine;
 use super::blocks::State;
 use super::guard::Bar;
-use crate::block::Block;
+use crate::block::{Block, Tip};
 use crate::journal::Record;
 use crate::output::{Commit, Output};
 use alloc::collections::BTreeMap;
@@ -54,9 +54,9 @@ impl Engine {
     /// Walks from the highest final block down to the committed tip, as far as blocks are here.
     pub(super) fn link_final_chain(&mut self) {
         let committed = self.blocks.committed().block;
-        let mut at = self.certificates.finalized();
+        let mut at = self.run.certificates.finalized();
         while at.height > committed.height && !self.diverged {
-            if let Some(fork) = self.final_chain.note(at) {
+            if let Some(fork) = self.run.final_chain.note(at) {
                 self.diverge(fork);
                 return;
             }
@@ -85,14 +85,15 @@ impl Engine {
             };
             finalization = self.finalization_of(block.block_ref());
             dead.extend(self.blocks.commit(&block.header));
-            self.final_chain
+            self.run
+                .final_chain
                 .drop_below(block.header.height.saturating_add(1));
             blocks.push(block);
         }
         let Some(last) = blocks.last() else {
             return false;
         };
-        let (tip, flags) = (last.block_ref(), last.header.flags);
+        let tip = Tip::from(&last.header);
         self.outbox.after_durable(Output::Commit(Commit {
             blocks,
             finalization,
@@ -100,10 +101,10 @@ impl Engine {
         for hash in dead {
             self.outbox.after_durable(Output::Forget(hash));
         }
-        if flags.is_seal() {
-            // 3.15: this epoch is over. The next one is another engine's.
-            self.guard.bar(Bar::Halted);
-            self.sealed = true;
+        if tip.flags.is_seal() {
+            // 3.15: this epoch is over.
+            self.guard.bar(Bar::Sealed);
+            self.run.sealed = true;
             self.outbox.after_durable(Output::Sealed(tip));
         }
         true
@@ -111,10 +112,10 @@ impl Engine {
 
     fn next_committable(&mut self) -> Option<Block> {
         let committed = self.blocks.committed().block;
-        if self.sealed {
+        if self.run.sealed {
             return None;
         }
-        let next = self.final_chain.get(committed.height.next()?)?;
+        let next = self.run.final_chain.get(committed.height.next()?)?;
         let entry = self.blocks.get(&next.hash)?;
         if entry.block.header.parent != committed.hash || entry.state == State::Invalid {
             self.diverge(next);
@@ -130,8 +131,8 @@ impl Engine {
 
     fn finalization_of(&self, block: BlockRef) -> Option<Certificate> {
         let held = [
-            self.certificates.finalization(),
-            self.final_chain.synced.as_ref(),
+            self.run.certificates.finalization(),
+            self.run.final_chain.synced.as_ref(),
         ];
         held.into_iter()
             .flatten()

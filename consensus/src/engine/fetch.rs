@@ -3,6 +3,7 @@
 use super::Engine;
 use super::blocks::State;
 use crate::block::Block;
+use crate::epoch::Peer;
 use crate::message::Message;
 use crate::output::{Output, ServeRequest};
 use crate::time::{Mono, Now};
@@ -10,7 +11,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use ledger::hash::BlockHash;
 use ledger::header::BlockRef;
-use ledger::id::{Height, ValidatorIndex};
+use ledger::id::Height;
 
 /// Most blocks asked for at a time.
 const MAX_WANTS: usize = 32;
@@ -22,10 +23,10 @@ const NEWEST: usize = 32;
 struct Want {
     block: BlockRef,
     /// Who should have it: the proposer that referenced it.
-    hint: Option<ValidatorIndex>,
+    hint: Option<Peer>,
     next_at: Mono,
     misses: u32,
-    asked: Vec<ValidatorIndex>,
+    asked: Vec<Peer>,
 }
 
 /// Blocks that are asked for.
@@ -33,17 +34,17 @@ struct Want {
 pub(super) struct Fetches {
     wants: BTreeMap<BlockHash, Want>,
     /// Who delivered a wrong body for which block: not asked for it again, nor listened to.
-    shunned: BTreeSet<(BlockHash, ValidatorIndex)>,
+    shunned: BTreeSet<(BlockHash, Peer)>,
 }
 
 impl Fetches {
     /// Whether this block is wanted from this peer.
-    pub(super) fn wants(&self, hash: &BlockHash, from: ValidatorIndex) -> bool {
+    pub(super) fn wants(&self, hash: &BlockHash, from: &Peer) -> bool {
         self.wants.contains_key(hash) && !self.shuns(hash, from)
     }
 
-    pub(super) fn shuns(&self, hash: &BlockHash, from: ValidatorIndex) -> bool {
-        self.shunned.contains(&(*hash, from))
+    pub(super) fn shuns(&self, hash: &BlockHash, from: &Peer) -> bool {
+        self.shunned.contains(&(*hash, *from))
     }
 
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Mono> {
@@ -56,14 +57,16 @@ impl Engine {
     pub(super) fn fetch_missing(&mut self, now: Now) {
         let missing = self.missing_blocks();
         let is_missing = |hash: &BlockHash| missing.iter().any(|(block, _, _)| block.hash == *hash);
-        self.fetches.wants.retain(|hash, _| is_missing(hash));
+        self.run.fetches.wants.retain(|hash, _| is_missing(hash));
         let blocks = &self.blocks;
-        self.fetches
+        self.run
+            .fetches
             .shunned
             .retain(|(hash, _)| is_missing(hash) || blocks.is_here(hash));
         for (block, hint, wait) in missing.into_iter().take(MAX_WANTS) {
             let next_at = now.mono.plus(wait);
-            self.fetches
+            self.run
+                .fetches
                 .wants
                 .entry(block.hash)
                 .or_insert_with(|| Want {
@@ -75,6 +78,7 @@ impl Engine {
                 });
         }
         let due: Vec<BlockHash> = self
+            .run
             .fetches
             .wants
             .iter()
@@ -87,7 +91,7 @@ impl Engine {
     }
 
     /// What is needed and not here: block, who should have it, and how long it may still come by itself.
-    fn missing_blocks(&self) -> Vec<(BlockRef, Option<ValidatorIndex>, u64)> {
+    fn missing_blocks(&self) -> Vec<(BlockRef, Option<Peer>, u64)> {
         // The body is often only slower than the votes; ask a little later than its certificate.
         let patience = self.config.timing().delta_ms.div_euclid(4);
         let mut missing = Vec::new();
@@ -95,19 +99,20 @@ impl Engine {
         if let Some(block) = next.and_then(|height| self.lone_final_gap(height)) {
             missing.push((block, None, patience));
         }
-        let view = self.current.view;
-        if let Some(slot) = self.slots.get(view)
+        let view = self.run.current.view;
+        if let Some(slot) = self.run.slots.get(view)
             && let Some(block) = self.blocks.missing_below(slot.block)
         {
-            missing.push((block, Some(slot.vote.signer), 0));
+            missing.push((block, self.run.epoch.peer_of(slot.vote.signer), 0));
         }
-        for (at, notarization) in self.certificates.notarizations().take(NEWEST) {
+        for (at, notarization) in self.run.certificates.notarizations().take(NEWEST) {
             let block = notarization.certificate.block();
             if let Some(block) = self.blocks.missing_below(block) {
-                missing.push((block, Some(self.epoch.leader(at)), patience));
+                let proposer = self.run.epoch.peer_of(self.run.epoch.leader(at));
+                missing.push((block, proposer, patience));
             }
         }
-        if self.diverged || self.sealed {
+        if self.diverged || self.run.sealed {
             missing.clear();
         }
         missing
@@ -116,18 +121,18 @@ impl Engine {
     /// The final block of this height, if it is not here but all that is known to follow is: fetching it alone is
     /// enough. A longer gap is a matter of catching up.
     pub(super) fn lone_final_gap(&self, height: Height) -> Option<BlockRef> {
-        let block = self.final_chain.get(height)?;
+        let block = self.run.final_chain.get(height)?;
         let after = height
             .next()
-            .and_then(|height| self.final_chain.get(height));
-        let is_last = self.certificates.finalized().height <= height;
+            .and_then(|height| self.run.final_chain.get(height));
+        let is_last = self.run.certificates.finalized().height <= height;
         let follows = after.is_some_and(|after| self.blocks.is_here(&after.hash));
         (!self.blocks.is_here(&block.hash) && (is_last || follows)).then_some(block)
     }
 
     fn ask_for_block(&mut self, now: Now, hash: &BlockHash) {
         let again = self.config.fetch_ms();
-        let Fetches { wants, shunned } = &mut self.fetches;
+        let Fetches { wants, shunned } = &mut self.run.fetches;
         let Some(want) = wants.get_mut(hash) else {
             return;
         };
@@ -136,7 +141,7 @@ impl Engine {
         want.misses = want.misses.saturating_add(1);
         want.next_at = now.mono.plus(again);
         for _ in 0..parallel {
-            let refused = |peer| shunned.contains(&(*hash, peer));
+            let refused = |peer: &Peer| shunned.contains(&(*hash, *peer));
             let Some(peer) = self.peers.pick(now.mono, want.hint, &want.asked, refused) else {
                 return;
             };
@@ -145,16 +150,14 @@ impl Engine {
                 want.asked.clear();
             }
             want.asked.push(peer);
-            if let Some(to) = self.epoch.peer_of(peer) {
-                let message = Message::Fetch(want.block);
-                self.outbox.now(Output::Send { to, message });
-            }
+            let message = Message::Fetch(want.block);
+            self.outbox.now(Output::Send { to: peer, message });
         }
     }
 
     /// A block that was asked for.
-    pub(super) fn fetched(&mut self, now: Now, from: ValidatorIndex, block: Block) {
-        if self.fetches.wants(&block.hash(), from) {
+    pub(super) fn fetched(&mut self, now: Now, from: Peer, block: Block) {
+        if self.run.fetches.wants(&block.hash(), &from) {
             self.blocks.insert(block, Some(from), now.mono);
         }
     }
@@ -163,7 +166,7 @@ impl Engine {
     pub(super) fn bad_delivery(&mut self, hash: BlockHash) {
         let from = self.blocks.remove(&hash).and_then(|entry| entry.from);
         if let Some(from) = from {
-            self.fetches.shunned.insert((hash, from));
+            self.run.fetches.shunned.insert((hash, from));
         }
     }
 
@@ -172,11 +175,11 @@ impl Engine {
         if !self.blocks.is_crowded() {
             return;
         }
-        let view = self.current.view.saturating_sub(1);
-        let proposed = self.slots.iter().filter(|slot| slot.vote.view >= view);
+        let view = self.run.current.view.saturating_sub(1);
+        let proposed = self.run.slots.iter().filter(|slot| slot.vote.view >= view);
         let mut needed: BTreeSet<BlockHash> = proposed.map(|slot| slot.block.hash).collect();
-        needed.extend(self.final_chain.hashes());
-        for (_, notarization) in self.certificates.notarizations() {
+        needed.extend(self.run.final_chain.hashes());
+        for (_, notarization) in self.run.certificates.notarizations() {
             let mut hash = notarization.certificate.block().hash;
             while let Some(entry) = self.blocks.get(&hash)
                 && needed.insert(hash)
@@ -190,16 +193,15 @@ impl Engine {
     }
 
     /// A peer asks for a block: never one that was not validated here.
-    pub(super) fn serve_block(&mut self, peer: ValidatorIndex, block: BlockRef) {
+    pub(super) fn serve_block(&mut self, peer: &Peer, block: BlockRef) {
         let entry = self.blocks.get(&block.hash);
         if let Some(entry) = entry.filter(|entry| entry.state == State::Valid) {
             let message = Message::Block(entry.block.clone());
             self.send(peer, message);
-        } else if block.height <= self.blocks.committed().block.height
-            && let Some(to) = self.epoch.peer_of(peer)
-        {
+        } else if block.height <= self.blocks.committed().block.height {
             let request = ServeRequest::Block(block);
-            self.outbox.after_durable(Output::Serve { to, request });
+            self.outbox
+                .after_durable(Output::Serve { to: *peer, request });
         }
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! Everything that could make an honest validator contradict itself is checked here again, from what this object
 //! itself was told or signed, whatever the rules above it believe: no second Notarize in a view, never both Nullify
-//! and Finalize, nothing at or below the finalized view or below a floor, nothing while barred. A signature goes to
-//! the outbox behind its own record, so it cannot leave before that record is durable.
+//! and Finalize, nothing at or below the finalized view or below a floor, nothing in an epoch that was left, nothing
+//! while barred. A signature goes to the outbox behind its own record, so it cannot leave before that record is durable.
+//!
+//! It outlives epochs. [`SafetyGuard::enter`] leads it on to a later one, never back.
 
 use crate::epoch::EpochInfo;
 use crate::journal::Record;
@@ -17,7 +19,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use ledger::certificate::VerifiedCertificate;
 use ledger::header::BlockRef;
-use ledger::id::{ValidatorIndex, View};
+use ledger::id::{Epoch, ValidatorIndex, View};
 use ledger::vote::{Statement, Vote, VoteKind};
 
 /// What keeps this node from voting at all.
@@ -29,8 +31,10 @@ pub(super) enum Bar {
     Quarantine,
     /// Stopped for a restart.
     Stopped,
-    /// The epoch is over, or the node saw a divergence.
-    Halted,
+    /// The epoch's SEAL block is final: nothing is signed in it any more. Lifted by the next epoch.
+    Sealed,
+    /// The node saw a divergence.
+    Diverged,
 }
 
 /// Why nothing was signed.
@@ -40,6 +44,8 @@ pub(super) enum Refused {
     Observer,
     /// Barred from voting.
     Barred(Bar),
+    /// A later epoch was entered before.
+    Left,
     /// At or below the finalized view.
     Finalized,
     /// Below the floor of a rejoin, or a view that was left already.
@@ -72,18 +78,26 @@ impl OwnVotes {
 
 /// Signs, or refuses.
 pub(super) struct SafetyGuard {
-    signer: Option<(ValidatorIndex, Box<dyn Signer>)>,
+    signer: Option<Box<dyn Signer>>,
+    /// The key's position in the epoch's set.
+    me: Option<ValidatorIndex>,
     epoch: Arc<EpochInfo>,
+    /// The newest epoch that was ever entered with this key.
+    newest: Epoch,
     bars: BTreeSet<Bar>,
     finalized: View,
-    floor: View,
+    floor: Floor,
     votes: BTreeMap<View, OwnVotes>,
 }
+
+/// Views below this one of its epoch are never voted in, nor is any epoch before it.
+pub(super) type Floor = (Epoch, View);
 
 impl fmt::Debug for SafetyGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SafetyGuard")
-            .field("me", &self.me())
+            .field("me", &self.me)
+            .field("epoch", &self.epoch.epoch())
             .field("bars", &self.bars)
             .field("finalized", &self.finalized)
             .field("votes", &self.votes)
@@ -92,25 +106,50 @@ impl fmt::Debug for SafetyGuard {
 }
 
 impl SafetyGuard {
-    /// A guard that has signed nothing yet; a key that is not in the set signs nothing ever.
+    /// A guard that has signed nothing yet; a key that is not in the set signs nothing in its epoch.
     pub(super) fn new(signer: Option<Box<dyn Signer>>, epoch: Arc<EpochInfo>) -> Self {
-        let signer = signer.and_then(|signer| {
-            let me = verify::position(&epoch, &*signer)?;
-            Some((me, signer))
-        });
-        Self {
+        let mut guard = Self {
             signer,
+            me: None,
+            newest: epoch.epoch(),
             epoch,
             bars: BTreeSet::new(),
             finalized: View(0),
-            floor: View(0),
+            floor: Floor::default(),
             votes: BTreeMap::new(),
+        };
+        guard.find_me();
+        guard
+    }
+
+    /// The next epoch begins: its views are fresh, and nothing is signed in an earlier one any more. False, and nothing
+    /// happens, if it is no later epoch.
+    pub(super) fn enter(&mut self, epoch: Arc<EpochInfo>) -> bool {
+        if epoch.epoch() <= self.epoch.epoch() {
+            return false;
         }
+        self.epoch = epoch;
+        self.find_me();
+        self.has_entered(self.epoch.epoch());
+        self.finalized = View(0);
+        self.votes.clear();
+        self.lift(Bar::Sealed);
+        true
+    }
+
+    /// This epoch was entered before, as the journal shows: nothing is signed in those before it.
+    pub(super) fn has_entered(&mut self, epoch: Epoch) {
+        self.newest = self.newest.max(epoch);
+    }
+
+    fn find_me(&mut self) {
+        let signer = self.signer.as_deref();
+        self.me = signer.and_then(|signer| verify::position(&self.epoch, signer));
     }
 
     /// This node's position in the set.
-    pub(super) fn me(&self) -> Option<ValidatorIndex> {
-        self.signer.as_ref().map(|(me, _)| *me)
+    pub(super) const fn me(&self) -> Option<ValidatorIndex> {
+        self.me
     }
 
     /// Takes over a vote that the journal holds.
@@ -127,12 +166,23 @@ impl SafetyGuard {
     }
 
     /// A rejoin's floor: nothing is signed below it.
-    pub(super) fn raise_floor(&mut self, view: View) {
-        self.floor = self.floor.max(view);
+    pub(super) fn raise_floor(&mut self, floor: Floor) {
+        self.floor = self.floor.max(floor);
     }
 
-    pub(super) const fn floor(&self) -> View {
+    pub(super) const fn floor(&self) -> Floor {
         self.floor
+    }
+
+    /// Whether a floor forbids every vote in this view.
+    pub(super) fn is_below_floor(&self, view: View) -> bool {
+        (self.epoch.epoch(), view) < self.floor
+    }
+
+    /// Whether all of this epoch is left behind.
+    pub(super) fn is_behind(&self) -> bool {
+        let (floor, _) = self.floor;
+        self.epoch.epoch() < self.newest.max(floor)
     }
 
     pub(super) fn bar(&mut self, bar: Bar) {
@@ -149,7 +199,7 @@ impl SafetyGuard {
 
     /// Whether it signs at all at present.
     pub(super) fn may_vote(&self) -> bool {
-        self.signer.is_some() && self.bars.is_empty()
+        self.me.is_some() && self.bars.is_empty()
     }
 
     /// This node's votes in a view.
@@ -219,7 +269,10 @@ impl SafetyGuard {
         if statement.view <= self.finalized {
             return Err(Refused::Finalized);
         }
-        if statement.view < self.floor {
+        if self.epoch.epoch() < self.newest {
+            return Err(Refused::Left);
+        }
+        if (self.epoch.epoch(), statement.view) < self.floor {
             return Err(Refused::Past);
         }
         let own = self.votes(statement.view);
@@ -248,14 +301,16 @@ impl SafetyGuard {
         wrap: impl FnOnce(Vote) -> Message,
     ) -> Result<Vote, Refused> {
         self.check(&statement)?;
-        let (me, signer) = self.signer.as_ref().ok_or(Refused::Observer)?;
+        let (Some(me), Some(signer)) = (self.me, &self.signer) else {
+            return Err(Refused::Observer);
+        };
         let signature = signer.sign(&statement.sign_bytes(self.epoch.context()));
         let vote = Vote {
             epoch: self.epoch.epoch(),
             view: statement.view,
             kind: statement.kind,
             block: statement.block,
-            signer: *me,
+            signer: me,
             signature,
         };
         self.note(vote, parent_view);

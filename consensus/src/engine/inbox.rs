@@ -7,17 +7,19 @@ use crate::block::Block;
 use crate::epoch::Peer;
 use crate::message::Message;
 use crate::time::Now;
-use crate::verify::Verified;
-use ledger::id::{ValidatorIndex, View};
+use crate::verify::{Verified, VerifiedMessage};
+use ledger::id::View;
 use ledger::vote::Vote;
 
 impl Engine {
-    pub(super) fn take_in(&mut self, now: Now, from: &Peer, message: Verified) {
-        let Some(from) = self.epoch.index_of(from) else {
+    pub(super) fn take_in(&mut self, now: Now, from: Peer, message: VerifiedMessage) {
+        let VerifiedMessage { epoch, message } = message;
+        if epoch != self.run.epoch.epoch() || self.peers.get(&from).is_none() {
+            // It was on its way when the epoch ended, or its sender is gone.
             return;
-        };
+        }
         match message {
-            Verified::Hello(hello) => self.hello_came(now, from, hello),
+            Verified::Hello(hello) => self.hello_came(now, &from, hello),
             Verified::Seen {
                 nonce,
                 votes,
@@ -29,49 +31,44 @@ impl Engine {
                 vote,
                 justification,
             } => {
-                self.peers.seen_in(from, vote.view);
+                self.peers.seen_in(&from, vote.view);
                 for certificate in justification {
                     self.accept(now, certificate);
                 }
                 self.proposal_came(now, from, parent_view, block, vote);
             }
             Verified::Vote(vote) => {
-                self.peers.seen_in(vote.signer, vote.view);
+                if let Some(signer) = self.run.epoch.peer_of(vote.signer) {
+                    self.peers.seen_in(&signer, vote.view);
+                }
                 self.count(now, vote);
             }
-            Verified::Lagging => self.help(now.mono, from),
+            Verified::Lagging => self.help(now.mono, &from),
             Verified::Certificates(certificates) => {
                 for certificate in certificates {
                     self.peers
-                        .seen_in(from, certificate.view().saturating_add(1));
+                        .seen_in(&from, certificate.view().saturating_add(1));
                     self.accept(now, certificate);
                 }
             }
-            Verified::Status(status) => self.heartbeat_came(now, from, status),
-            Verified::Fetch(block) => self.serve_block(from, block),
+            Verified::Status(status) => self.heartbeat_came(now, &from, status),
+            Verified::Fetch(block) => self.serve_block(&from, block),
             Verified::Block(block) => self.fetched(now, from, block),
-            Verified::CertReq(request) => self.serve_certificates(from, &request),
-            Verified::SyncReq(request) => self.serve_sync(from, request),
+            Verified::CertReq(request) => self.serve_certificates(&from, &request),
+            Verified::SyncReq(request) => self.serve_sync(&from, request),
             Verified::Sync(sync) => self.synced(now, from, sync),
         }
     }
 
     /// A proposal of its leader's; what it brings besides was taken in before.
-    fn proposal_came(
-        &mut self,
-        now: Now,
-        from: ValidatorIndex,
-        parent_view: View,
-        block: Block,
-        vote: Vote,
-    ) {
+    fn proposal_came(&mut self, now: Now, from: Peer, parent_view: View, block: Block, vote: Vote) {
         let view = vote.view;
-        let current = self.current.view;
-        if view <= self.certificates.finalized_view() {
+        let current = self.run.current.view;
+        if view <= self.run.certificates.finalized_view() {
             return;
         }
         let named = vote.block;
-        if view.saturating_add(1) >= current && self.slots.get(view).is_none() {
+        if view.saturating_add(1) >= current && self.run.slots.get(view).is_none() {
             let slot = Slot {
                 block: named,
                 header: block.header.clone(),
@@ -79,25 +76,22 @@ impl Engine {
                 vote,
                 refused: false,
             };
-            self.slots.fill(view, slot);
+            self.run.slots.fill(view, slot);
         }
-        let slot = self.slots.get(view);
+        let slot = self.run.slots.get(view);
         let fills = slot.is_some_and(|slot| slot.block == named)
             && view <= current.saturating_add(BODIES_AHEAD)
-            && !self.fetches.shuns(&named.hash, from);
-        if fills || self.fetches.wants(&named.hash, from) {
+            && !self.run.fetches.shuns(&named.hash, &from);
+        if fills || self.run.fetches.wants(&named.hash, &from) {
             self.blocks.insert(block, Some(from), now.mono);
         }
         self.count(now, vote);
     }
 
-    pub(super) fn peer_up(&mut self, now: Now, peer: &Peer) {
-        let Some(index) = self.epoch.index_of(peer) else {
-            return;
-        };
-        self.peers.up(index, now.mono);
+    pub(super) fn peer_up(&mut self, now: Now, peer: Peer) {
+        self.peers.up(peer, now.mono);
         let status = self.own_status(now);
-        self.send(index, Message::Status(status));
-        self.greet_one(index);
+        self.send(&peer, Message::Status(status));
+        self.greet_one(&peer);
     }
 }

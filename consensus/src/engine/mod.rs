@@ -1,4 +1,4 @@
-//! The engine: one epoch's protocol as a state machine.
+//! The engine: the protocol as a state machine, one epoch after the other.
 //!
 //! Rules are named as in `docs/protocol.md`: R0, R5 to R7 in `certify`, R1 in `propose`, R2 to R4 in `vote`, R8 and R9
 //! in `retry`, R10 in `guard`.
@@ -10,6 +10,7 @@ mod certificates;
 mod certify;
 mod clock;
 mod commit;
+mod epochs;
 mod fetch;
 mod guard;
 mod inbox;
@@ -17,10 +18,12 @@ mod peers;
 mod propose;
 mod recover;
 mod retry;
+mod run;
 mod settle;
 mod slots;
 mod snapshot;
 mod start_check;
+mod status;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -29,20 +32,13 @@ mod vote;
 mod work;
 
 use self::blocks::Blocks;
-use self::catch_up::CatchUp;
-use self::certificates::Certificates;
-use self::commit::FinalChain;
-use self::fetch::Fetches;
 use self::guard::SafetyGuard;
 use self::peers::Peers;
-use self::propose::Building;
-use self::slots::Slots;
-use self::start_check::StartCheck;
-use self::tally::Tally;
-use self::work::{Current, Work};
+use self::run::Run;
+pub use self::status::{EngineStatus, Standing};
 use crate::block::{Block, Tip};
 use crate::config::Config;
-use crate::epoch::{EpochInfo, EpochSpec, Peer};
+use crate::epoch::{EpochSpec, Peer, Sealed};
 use crate::event::Event;
 use crate::journal::{JournalState, Record};
 use crate::message::Message;
@@ -51,13 +47,12 @@ use crate::output::{Alarm, Output};
 use crate::time::{Mono, Now};
 use crate::verify::{Admitted, Dropped, Signer, Verifier};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use ledger::certificate::{Certificate, CertificateError};
 use ledger::evidence::Evidence;
 use ledger::header::BlockRef;
-use ledger::id::{Epoch, Height, ValidatorIndex, View};
+use ledger::id::{Height, ValidatorIndex, View};
 
 /// Who this node is.
 pub struct Identity {
@@ -82,7 +77,7 @@ impl fmt::Debug for Identity {
 pub struct Archived {
     /// The last archived block, or the epoch's anchor.
     pub tip: Tip,
-    /// The newest finalization in the archive, if there is one of this epoch.
+    /// The newest finalization in the archive; one of an earlier epoch counts for nothing.
     pub finalization: Option<Certificate>,
 }
 
@@ -91,8 +86,11 @@ pub struct Archived {
 pub struct Setup {
     /// Parameters.
     pub config: Config,
-    /// The epoch.
+    /// The epoch that the archive's tip is of. If that tip is a SEAL block: the one that it opens, or, where its set is
+    /// not known yet, the one that it ends ([`Output::Sealed`] follows on Start).
     pub epoch: EpochSpec,
+    /// How the epoch before ended, for whoever is still in it; `None` in epoch 0.
+    pub previous: Option<Sealed>,
     /// Who this node is.
     pub identity: Identity,
     /// What was found of the journal.
@@ -120,24 +118,7 @@ pub enum RecoverError {
     ForeignVote(ValidatorIndex),
 }
 
-/// Where an engine stands, for operators and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EngineStatus {
-    /// Current epoch.
-    pub epoch: Epoch,
-    /// Current view.
-    pub view: View,
-    /// Highest view with a finalization.
-    pub finalized_view: View,
-    /// Committed tip.
-    pub committed: BlockRef,
-    /// Highest finalized height known, possibly above the committed one.
-    pub finalized_height: Height,
-    /// Whether it votes now.
-    pub voting: bool,
-}
-
-/// The consensus of one epoch. See the crate's documentation for the contract.
+/// The consensus of this node, through all epochs. See the crate's documentation for the contract.
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -145,28 +126,24 @@ pub struct EngineStatus {
 )]
 pub struct Engine {
     config: Config,
-    epoch: Arc<EpochInfo>,
     instance: u64,
     outbox: Outbox,
     guard: SafetyGuard,
-    tally: Tally,
-    certificates: Certificates,
-    slots: Slots,
+    /// All that is of the current epoch alone.
+    run: Run,
     blocks: Blocks,
-    final_chain: FinalChain,
-    current: Current,
-    work: Work,
-    build: Option<Building>,
     peers: Peers,
-    fetches: Fetches,
-    catch_up: CatchUp,
-    start_check: StartCheck,
+    /// The finalization of the SEAL block that ended the epoch before.
+    previous: Option<Certificate>,
+    /// Records of later epochs: the archive lagged the journal when the process began.
+    later: Vec<Record>,
     evidence: Vec<Evidence>,
+    /// Number of the last quarantine; 0 if there was none.
+    quarantines: u32,
     /// What the journal lacks.
     owed: Vec<Record>,
     started: bool,
     stopping: bool,
-    sealed: bool,
     diverged: bool,
     clock_alarmed: bool,
     /// A Status goes out with this event.
@@ -197,7 +174,7 @@ impl Engine {
         }
         match event {
             Event::Start => self.start(now),
-            Event::Message { from, message } => self.take_in(now, &from, message.0),
+            Event::Message { from, message } => self.take_in(now, from, message),
             Event::BlockValidated { block, verdict } => self.block_validated(block, verdict),
             Event::ProposalReady { view, block } => self.proposal_ready(now, view, block),
             Event::BuildEmpty { view } => self.build_empty(view),
@@ -209,19 +186,17 @@ impl Engine {
                     self.outbox.now(Output::Alarm(Alarm::Contract(what)));
                 }
             }
-            Event::PeerUp { peer } => self.peer_up(now, &peer),
+            Event::PeerUp { peer } => self.peer_up(now, peer),
             Event::PeerDown { peer } => {
-                if let Some(index) = self.epoch.index_of(&peer) {
-                    self.peers.down(index);
-                    self.catch_up.forget(index);
-                }
+                self.peers.down(&peer);
+                self.run.catch_up.forget(&peer);
             }
             Event::RoundTrip { peer, rtt_ms } => {
-                let index = self.epoch.index_of(&peer);
-                if let Some(peer) = index.and_then(|index| self.peers.get_mut(index)) {
+                if let Some(peer) = self.peers.get_mut(&peer) {
                     peer.rtt_ms = Some(rtt_ms);
                 }
             }
+            Event::EpochOpened(spec) => self.epoch_opened(now, *spec),
             Event::Stopping => self.stopping = true,
         }
         self.settle(now);
@@ -240,18 +215,6 @@ impl Engine {
     pub fn admit(&mut self, now: Now, from: Peer, message: Message) -> Result<Admitted, Dropped> {
         let now = self.clamp(now);
         self.admit_message(now, from, message)
-    }
-
-    /// Where the engine stands.
-    pub fn status(&self) -> EngineStatus {
-        EngineStatus {
-            epoch: self.epoch.epoch(),
-            view: self.current.view,
-            finalized_view: self.certificates.finalized_view(),
-            committed: self.blocks.committed().block,
-            finalized_height: self.final_height(),
-            voting: self.started && self.guard.may_vote(),
-        }
     }
 
     /// An unfinalized or recently committed block that the engine holds.
@@ -276,6 +239,6 @@ impl Engine {
 
     fn final_height(&self) -> Height {
         let committed = self.blocks.committed().block.height;
-        self.certificates.finalized().height.max(committed)
+        self.run.certificates.finalized().height.max(committed)
     }
 }

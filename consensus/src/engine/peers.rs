@@ -1,11 +1,15 @@
-//! What is known of the other validators: who was heard, how far they are, and what they may still ask (3.8, 3.18).
+//! What is known of the other nodes: who was heard, how far they are, and what they may still ask (3.8, 3.18).
+//!
+//! Nodes go by their network key, which outlives epochs. Some of them are members of the epoch's set; the others are
+//! connected all the same: they joined with a later epoch, left with an earlier one, or only observe.
 
 use crate::config::Timing;
+use crate::epoch::{EpochInfo, Peer};
 use crate::message::Status;
 use crate::time::{Mono, Now};
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
-use ledger::id::{ValidatorIndex, View};
+use core::ops::Bound;
+use ledger::id::View;
 
 /// Bytes served to one peer: so many at once, and half of that each second.
 const SERVED_BURST: u64 = 16 << 20;
@@ -13,6 +17,8 @@ const SERVED_PER_MS: u64 = (8 << 20) / 1_000;
 /// Heartbeats taken from one peer: so many at once, and four per heartbeat interval.
 const STATUS_BURST: u64 = 16;
 const STATUS_PER_HEARTBEAT: u64 = 4;
+/// Most connected nodes that are no members of the set.
+const MAX_OTHERS: usize = 64;
 /// After a request to a peer failed, it is not asked for blocks again for so long, in ms.
 const FAILED_MS: u64 = 10_000;
 
@@ -51,13 +57,15 @@ struct Instance {
     heard: Mono,
 }
 
-/// One validator as seen from here.
+/// One node as seen from here.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PeerState {
+    /// It is a validator of the current epoch.
+    is_member: bool,
     pub(super) up: bool,
     up_at: Option<Mono>,
     heard_at: Option<Mono>,
-    /// Highest view it was seen in.
+    /// Highest view of the current epoch that it was seen in.
     pub(super) view: View,
     pub(super) status: Option<(Status, Mono)>,
     pub(super) rtt_ms: Option<u64>,
@@ -72,129 +80,150 @@ pub(super) struct PeerState {
     late: View,
 }
 
-/// All validators but this node.
-#[derive(Debug)]
+/// All members but this node, and whoever else is connected.
+#[derive(Debug, Default)]
 pub(super) struct Peers {
-    all: BTreeMap<ValidatorIndex, PeerState>,
+    all: BTreeMap<Peer, PeerState>,
     started: Mono,
-    cursor: u16,
+    /// Who was asked last.
+    cursor: Option<Peer>,
 }
 
 impl Peers {
-    pub(super) fn new(others: impl Iterator<Item = ValidatorIndex>) -> Self {
-        Self {
-            all: others.map(|index| (index, PeerState::default())).collect(),
-            started: Mono::default(),
-            cursor: 0,
-        }
-    }
-
     pub(super) const fn start(&mut self, now: Mono) {
         self.started = now;
     }
 
-    pub(super) fn get(&self, index: ValidatorIndex) -> Option<&PeerState> {
-        self.all.get(&index)
+    /// An epoch begins. What is known of a node stays, but for what it did in the epoch before.
+    pub(super) fn enter_epoch(&mut self, epoch: &EpochInfo, me: Option<Peer>) {
+        for member in epoch.set().members() {
+            self.all.entry(Peer(member.network)).or_default();
+        }
+        if let Some(me) = me {
+            self.all.remove(&me);
+        }
+        for (peer, state) in &mut self.all {
+            state.is_member = epoch.index_of(peer).is_some();
+            state.view = View(0);
+            state.late = View(0);
+        }
+        self.all.retain(|_, state| state.is_member || state.up);
     }
 
-    pub(super) fn get_mut(&mut self, index: ValidatorIndex) -> Option<&mut PeerState> {
-        self.all.get_mut(&index)
+    pub(super) fn get(&self, peer: &Peer) -> Option<&PeerState> {
+        self.all.get(peer)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (ValidatorIndex, &PeerState)> {
-        self.all.iter().map(|(index, peer)| (*index, peer))
+    pub(super) fn get_mut(&mut self, peer: &Peer) -> Option<&mut PeerState> {
+        self.all.get_mut(peer)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Peer, &PeerState)> {
+        self.all.iter().map(|(peer, state)| (*peer, state))
+    }
+
+    /// The other validators of the epoch.
+    pub(super) fn members(&self) -> impl Iterator<Item = (Peer, &PeerState)> {
+        self.iter().filter(|(_, state)| state.is_member)
     }
 
     /// Anything authenticated came from it.
-    pub(super) fn heard(&mut self, index: ValidatorIndex, now: Mono) {
-        if let Some(peer) = self.all.get_mut(&index) {
-            peer.heard_at = Some(now);
+    pub(super) fn heard(&mut self, peer: &Peer, now: Mono) {
+        if let Some(state) = self.all.get_mut(peer) {
+            state.heard_at = Some(now);
         }
     }
 
-    pub(super) fn up(&mut self, index: ValidatorIndex, now: Mono) {
-        if let Some(peer) = self.all.get_mut(&index) {
-            peer.up = true;
-            peer.up_at = Some(now);
-            peer.failed_at = None;
+    /// A connection stands.
+    pub(super) fn up(&mut self, peer: Peer, now: Mono) {
+        let others = self.all.values().filter(|state| !state.is_member).count();
+        if others >= MAX_OTHERS && !self.all.contains_key(&peer) {
+            return;
         }
+        let state = self.all.entry(peer).or_default();
+        state.up = true;
+        state.up_at = Some(now);
+        state.failed_at = None;
     }
 
-    pub(super) fn down(&mut self, index: ValidatorIndex) {
-        if let Some(peer) = self.all.get_mut(&index) {
-            peer.up = false;
-            peer.instance = None;
-            peer.other = None;
+    pub(super) fn down(&mut self, peer: &Peer) {
+        if let Some(state) = self.all.get_mut(peer) {
+            state.up = false;
+            state.instance = None;
+            state.other = None;
         }
+        self.all.retain(|_, state| state.is_member || state.up);
     }
 
-    /// It was seen acting in this view.
-    pub(super) fn seen_in(&mut self, index: ValidatorIndex, view: View) {
-        if let Some(peer) = self.all.get_mut(&index) {
-            peer.view = peer.view.max(view);
+    /// It was seen acting in this view of the current epoch.
+    pub(super) fn seen_in(&mut self, peer: &Peer, view: View) {
+        if let Some(state) = self.all.get_mut(peer) {
+            state.view = state.view.max(view);
         }
     }
 
     /// Since when it is silent: last heard, own start or connection, whichever is latest.
-    pub(super) fn silent_since(&self, index: ValidatorIndex) -> Mono {
-        let peer = self.all.get(&index);
-        let heard = peer.and_then(|peer| peer.heard_at.max(peer.up_at));
+    pub(super) fn silent_since(&self, peer: &Peer) -> Mono {
+        let state = self.all.get(peer);
+        let heard = state.and_then(|state| state.heard_at.max(state.up_at));
         heard.unwrap_or_default().max(self.started)
     }
 
-    /// How many were heard within `ms`.
+    /// How many members were heard within `ms`.
     pub(super) fn alive(&self, now: Mono, ms: u64) -> usize {
         let heard = self
-            .all
-            .values()
-            .filter(|peer| peer.heard_at.is_some_and(|heard| now.since(heard) <= ms));
+            .members()
+            .filter(|(_, state)| state.heard_at.is_some_and(|heard| now.since(heard) <= ms));
         heard.count()
     }
 
-    /// Whom to ask next: `first` if it is connected, else the connected ones in turn. Those in `asked` come last, those
-    /// that `refused` names never.
+    /// Whom to ask next: `first` if it is connected, else the connected ones in turn, members before others. Those in
+    /// `asked` come last, those that `refused` names never.
     pub(super) fn pick(
         &mut self,
         now: Mono,
-        first: Option<ValidatorIndex>,
-        asked: &[ValidatorIndex],
-        refused: impl Fn(ValidatorIndex) -> bool,
-    ) -> Option<ValidatorIndex> {
-        let up: Vec<ValidatorIndex> = self
-            .all
-            .iter()
-            .filter(|(index, peer)| peer.up && !refused(**index))
-            .map(|(index, _)| *index)
-            .collect();
-        if let Some(first) = first.filter(|first| up.contains(first) && !asked.contains(first)) {
+        first: Option<Peer>,
+        asked: &[Peer],
+        refused: impl Fn(&Peer) -> bool,
+    ) -> Option<Peer> {
+        let may = |peer: &Peer, state: &PeerState| state.up && !refused(peer);
+        let first = first.filter(|first| !asked.contains(first));
+        if let Some(first) = first
+            && let Some(state) = self.all.get(&first)
+            && may(&first, state)
+        {
             return Some(first);
         }
-        let cursor = self.cursor;
-        let in_turn = up
-            .iter()
-            .filter(|index| index.0 >= cursor)
-            .chain(up.iter().filter(|index| index.0 < cursor));
-        let has_failed = |index: &ValidatorIndex| {
-            let peer = self.all.get(index);
-            peer.is_some_and(|peer| peer.has_failed(now))
+        let (after, until) = match self.cursor {
+            Some(last) => (Bound::Excluded(last), Bound::Included(last)),
+            None => (Bound::Unbounded, Bound::Unbounded),
         };
-        let chosen = in_turn
-            .min_by_key(|index| (asked.contains(index), has_failed(index)))
-            .copied()?;
-        self.cursor = chosen.0.saturating_add(1);
+        let in_turn = self.all.range((after, Bound::Unbounded));
+        let in_turn = in_turn.chain(self.all.range((Bound::Unbounded, until)));
+        let (chosen, _) = in_turn
+            .filter(|(peer, state)| may(peer, state))
+            .min_by_key(|(peer, state)| {
+                (
+                    asked.contains(peer),
+                    state.has_failed(now),
+                    !state.is_member,
+                )
+            })?;
+        let chosen = *chosen;
+        self.cursor = Some(chosen);
         Some(chosen)
     }
 
     /// A request to it came to nothing.
-    pub(super) fn failed(&mut self, index: ValidatorIndex, now: Mono) {
-        if let Some(peer) = self.all.get_mut(&index) {
-            peer.failed_at = Some(now);
+    pub(super) fn failed(&mut self, peer: &Peer, now: Mono) {
+        if let Some(state) = self.all.get_mut(peer) {
+            state.failed_at = Some(now);
         }
     }
 
     /// Notes which process of the peer spoke.
-    pub(super) fn heard_instance(&mut self, index: ValidatorIndex, id: u64, now: Mono) {
-        if let Some(peer) = self.all.get_mut(&index) {
+    pub(super) fn heard_instance(&mut self, peer: &Peer, id: u64, now: Mono) {
+        if let Some(peer) = self.all.get_mut(peer) {
             if let Some(last) = peer.instance
                 && last.id != id
             {
@@ -205,14 +234,8 @@ impl Peers {
     }
 
     /// Whether another process than `id` spoke for this peer within `ms`, without a disconnect since.
-    pub(super) fn has_other_instance(
-        &self,
-        index: ValidatorIndex,
-        id: u64,
-        now: Mono,
-        ms: u64,
-    ) -> bool {
-        let peer = self.all.get(&index);
+    pub(super) fn has_other_instance(&self, peer: &Peer, id: u64, now: Mono, ms: u64) -> bool {
+        let peer = self.all.get(peer);
         peer.into_iter()
             .flat_map(|peer| [peer.instance, peer.other])
             .flatten()

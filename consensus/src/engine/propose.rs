@@ -26,8 +26,8 @@ pub(super) struct Building {
 impl Engine {
     // R1
     pub(super) fn propose(&mut self, now: Now) -> bool {
-        let view = self.current.view;
-        let is_turn = self.guard.me() == Some(self.epoch.leader(view))
+        let view = self.run.current.view;
+        let is_turn = self.guard.me() == Some(self.run.epoch.leader(view))
             && self.guard.may_vote()
             && self.guard.votes(view).all().next().is_none();
         if !is_turn || self.stopping || !self.has_work(now) || self.refuses_to_propose(now) {
@@ -40,22 +40,24 @@ impl Engine {
         else {
             return false;
         };
-        if self.work.head != Some(parent) {
+        if self.run.work.head != Some(parent) {
             // What could be included, and whether an ANCHOR is due, is known of another block.
             return false;
         }
         let Some(tip) = self.blocks.tip(&parent.hash) else {
             return false;
         };
-        let is_empty = self.build.is_some_and(|build| build.empty);
+        let is_empty = self.run.build.is_some_and(|build| build.empty);
         let nothing = is_empty
-            || (self.work.answered && self.work.includable == 0 && !self.is_anchor_due(now));
+            || (self.run.work.answered
+                && self.run.work.includable == 0
+                && !self.is_anchor_due(now));
         if self.must_repeat(&tip) || nothing {
             // An empty block would only make more work: the tip itself is proposed again, unless it is final here.
             return parent.height > self.final_height()
                 && self.release_proposal(now, parent_view, parent);
         }
-        if self.work.answered && self.paced_until(&parent).is_none_or(|at| at <= now.mono) {
+        if self.run.work.answered && self.paced_until(&parent).is_none_or(|at| at <= now.mono) {
             self.ask_to_build(now, parent_view, tip);
         }
         false
@@ -63,9 +65,8 @@ impl Engine {
 
     /// R1: on a SEAL block, or too deep, there is nothing new.
     fn must_repeat(&self, tip: &Tip) -> bool {
-        let open_seal = tip.flags.is_seal() && tip.block != self.epoch.anchor().block;
         let depth = tip.block.height.0.saturating_sub(self.final_height().0);
-        open_seal || depth > MAX_DEPTH
+        self.run.epoch.ends_with(tip) || depth > MAX_DEPTH
     }
 
     /// 3.22: until when the parent is too young for a child.
@@ -76,8 +77,9 @@ impl Engine {
     }
 
     fn ask_to_build(&mut self, now: Now, parent_view: View, parent: Tip) {
-        let view = self.current.view;
+        let view = self.run.current.view;
         let is_asked = self
+            .run
             .build
             .is_some_and(|build| build.request.view == view && build.request.parent == parent);
         let (Some(height), false) = (parent.block.height.next(), is_asked) else {
@@ -85,17 +87,17 @@ impl Engine {
         };
         let anchor = self.is_anchor_due(now);
         let request = BuildRequest {
-            chain: self.epoch.chain(),
-            epoch: self.epoch.epoch(),
+            chain: self.run.epoch.chain(),
+            epoch: self.run.epoch.epoch(),
             view,
             parent,
             height,
-            proposer: self.epoch.leader(view),
+            proposer: self.run.epoch.leader(view),
             time_ms: work::next_time(parent.time_ms, now.wall),
             flags: if anchor { Flags::ANCHOR } else { Flags::NONE },
-            validator_set: self.epoch.set_hash(),
+            validator_set: self.run.epoch.set_hash(),
         };
-        self.build = Some(Building {
+        self.run.build = Some(Building {
             request,
             parent_view,
             empty: false,
@@ -105,24 +107,24 @@ impl Engine {
 
     /// The caller built a block. Late answers are dropped: their submissions are still in the pool.
     pub(super) fn proposal_ready(&mut self, now: Now, view: View, block: Block) {
-        let Some(build) = self.build.filter(|build| build.request.view == view) else {
+        let Some(build) = self.run.build.filter(|build| build.request.view == view) else {
             return;
         };
         let request = build.request;
         let header = &block.header;
-        let is_current = view == self.current.view
+        let is_current = view == self.run.current.view
             && header.parent == request.parent.block.hash
             && self.blocks.is_valid(&header.parent)
-            && self.certificates.is_gapless_above(build.parent_view);
+            && self.run.certificates.is_gapless_above(build.parent_view);
         if !is_current {
             return;
         }
-        self.build = None;
+        self.run.build = None;
         let as_asked = header.view == view
             && header.time_ms == request.time_ms
             && super::blocks::header_fits(
                 self.config.rules(),
-                &self.epoch,
+                &self.run.epoch,
                 &request.parent,
                 header,
             );
@@ -139,17 +141,17 @@ impl Engine {
 
     /// Nothing can be included after all, until the caller says otherwise.
     pub(super) fn build_empty(&mut self, view: View) {
-        if let Some(build) = &mut self.build
+        if let Some(build) = &mut self.run.build
             && build.request.view == view
         {
             build.empty = true;
-            self.work.includable = 0;
+            self.run.work.includable = 0;
         }
     }
 
     /// R1's tail: block and vote are durable before the proposal leaves; what justifies it was written when it came.
     fn release_proposal(&mut self, now: Now, parent_view: View, block: BlockRef) -> bool {
-        let view = self.current.view;
+        let view = self.run.current.view;
         let Some(entry) = self.blocks.get(&block.hash) else {
             return false;
         };
@@ -157,7 +159,7 @@ impl Engine {
         let header = body.header.clone();
         self.journal_block(&parent);
         self.journal_block(&block.hash);
-        let justification = self.certificates.justification(parent_view, view);
+        let justification = self.run.certificates.justification(parent_view, view);
         let cast = self
             .guard
             .propose(view, block, parent_view, &mut self.outbox, |vote| {
@@ -179,7 +181,7 @@ impl Engine {
             vote,
             refused: false,
         };
-        self.slots.fill(view, slot);
+        self.run.slots.fill(view, slot);
         self.count(now, vote);
         true
     }

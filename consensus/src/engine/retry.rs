@@ -2,12 +2,13 @@
 
 use super::Engine;
 use super::catch_up::certificate_len;
+use crate::epoch::Peer;
 use crate::message::{Message, Proposal, Status};
 use crate::output::Output;
 use crate::time::{Mono, Now};
 use alloc::vec::Vec;
 use ledger::certificate::Certificate;
-use ledger::id::{ValidatorIndex, View};
+use ledger::id::View;
 use ledger::vote::{PROTOCOL, Vote, VoteKind};
 
 /// Own Finalize votes that are sent again.
@@ -21,29 +22,29 @@ const MAX_NULLIFY: u8 = 3;
 impl Engine {
     /// R8: there is something that only others can bring on. Looks at work now, never at what was.
     pub(super) fn is_busy(&self, now: Now) -> bool {
-        if self.diverged || self.sealed {
+        if self.diverged || self.run.sealed {
             return false;
         }
-        let view = self.current.view;
+        let view = self.run.current.view;
         let given_up = self.guard.votes(view).nullify.is_some();
         self.has_work(now)
             || self.unfinal_since().is_some()
-            || self.slots.get(view).is_some()
-            || (given_up && self.current.nullify_sent < MAX_NULLIFY)
+            || self.run.slots.get(view).is_some()
+            || (given_up && self.run.current.nullify_sent < MAX_NULLIFY)
     }
 
     // R8
     pub(super) fn retry(&mut self, now: Now) {
         let busy = self.is_busy(now);
-        if busy && !self.current.was_busy {
-            self.current.last_retry = now.mono;
+        if busy && !self.run.current.was_busy {
+            self.run.current.last_retry = now.mono;
         }
-        self.current.was_busy = busy;
-        let due = now.mono.since(self.current.last_retry) >= self.config.retry_ms();
+        self.run.current.was_busy = busy;
+        let due = now.mono.since(self.run.current.last_retry) >= self.config.retry_ms();
         if !busy || !due {
             return;
         }
-        self.current.last_retry = now.mono;
+        self.run.current.last_retry = now.mono;
         self.resend_votes();
         self.resend_certificates();
         self.resend_proposal();
@@ -51,13 +52,13 @@ impl Engine {
 
     /// My votes of the current view, then my newest Finalize votes.
     pub(super) fn resend_votes(&mut self) {
-        let view = self.current.view;
+        let view = self.run.current.view;
         let own = self.guard.votes(view);
         if own.nullify.is_some() {
-            self.current.nullify_sent = self.current.nullify_sent.saturating_add(1);
+            self.run.current.nullify_sent = self.run.current.nullify_sent.saturating_add(1);
         }
         let finalizes = self.guard.newest_first();
-        let finalizes = finalizes.filter(|(at, _)| *at > self.certificates.finalized_view());
+        let finalizes = finalizes.filter(|(at, _)| *at > self.run.certificates.finalized_view());
         let finalizes = finalizes.filter_map(|(_, votes)| votes.finalize);
         let votes: Vec<Vote> = [own.notarize, own.nullify]
             .into_iter()
@@ -72,10 +73,14 @@ impl Engine {
     /// The entry certificate, the highest finalization, then others, newest first, within the budget.
     fn resend_certificates(&mut self) {
         let entry = self.entry_certificate();
-        let finalization = self.certificates.finalization().map(|c| c.get().clone());
+        let finalization = self
+            .run
+            .certificates
+            .finalization()
+            .map(|c| c.get().clone());
         let finalization = finalization.filter(|c| Some(c) != entry.as_ref());
         let mut bytes = 0_usize;
-        let others = self.certificates.newest_first();
+        let others = self.run.certificates.newest_first();
         let others: Vec<Certificate> = others
             .filter(|c| Some(*c) != entry.as_ref())
             .take(MAX_CERTIFICATES)
@@ -92,7 +97,7 @@ impl Engine {
 
     /// My proposal, to those whose Notarize I lack.
     pub(super) fn resend_proposal(&mut self) {
-        let view = self.current.view;
+        let view = self.run.current.view;
         let own = self.guard.votes(view);
         let (Some(vote), Some(parent_view)) = (own.notarize, own.parent_view) else {
             return;
@@ -101,15 +106,18 @@ impl Engine {
             return;
         };
         let block = entry.block.clone();
-        let voted: Vec<ValidatorIndex> = self.tally.signers(view, VoteKind::Notarize).collect();
-        let lacking: Vec<ValidatorIndex> = self
-            .peers
-            .iter()
-            .map(|(index, _)| index)
-            .filter(|index| !voted.contains(index))
+        let voted = self.run.tally.signers(view, VoteKind::Notarize);
+        let voted: Vec<Peer> = voted
+            .filter_map(|signer| self.run.epoch.peer_of(signer))
             .collect();
-        let justification = self.certificates.justification(parent_view, view);
-        for index in lacking {
+        let lacking: Vec<Peer> = self
+            .peers
+            .members()
+            .map(|(peer, _)| peer)
+            .filter(|peer| !voted.contains(peer))
+            .collect();
+        let justification = self.run.certificates.justification(parent_view, view);
+        for peer in lacking {
             let proposal = Proposal {
                 view,
                 parent_view,
@@ -117,42 +125,53 @@ impl Engine {
                 justification: justification.clone(),
                 vote,
             };
-            self.send(index, Message::Proposal(proposal));
+            self.send(&peer, Message::Proposal(proposal));
         }
     }
 
     /// R9: a peer that lags gets the highest finalization and the entry certificate, once per Δ.
-    pub(super) fn help(&mut self, now: Mono, index: ValidatorIndex) {
-        let delta = self.config.timing().delta_ms;
-        let due = self
-            .peers
-            .get_mut(index)
-            .is_some_and(|peer| peer.may_be_helped(now, delta));
-        if !due {
+    pub(super) fn help(&mut self, now: Mono, peer: &Peer) {
+        if !self.may_help(now, peer) {
             return;
         }
-        let finalization = self.certificates.finalization().map(|c| c.get().clone());
+        let finalization = self
+            .run
+            .certificates
+            .finalization()
+            .map(|c| c.get().clone());
         let entry = self
             .entry_certificate()
             .filter(|c| Some(c) != finalization.as_ref());
         for certificate in finalization.into_iter().chain(entry) {
-            self.send(index, Message::Certificate(certificate));
+            self.send(peer, Message::Certificate(certificate));
         }
     }
 
+    /// Unasked help goes to a peer once per Δ.
+    pub(super) fn may_help(&mut self, now: Mono, peer: &Peer) -> bool {
+        let delta = self.config.timing().delta_ms;
+        let state = self.peers.get_mut(peer);
+        state.is_some_and(|state| state.may_be_helped(now, delta))
+    }
+
     /// A heartbeat came: note it, and help if its sender lags (R9).
-    pub(super) fn heartbeat_came(&mut self, now: Now, index: ValidatorIndex, status: Status) {
+    pub(super) fn heartbeat_came(&mut self, now: Now, peer: &Peer, status: Status) {
         let mono = now.mono;
-        self.peers.heard_instance(index, status.instance, mono);
-        self.peers.seen_in(index, status.view);
-        if let Some(peer) = self.peers.get_mut(index) {
-            peer.status = Some((status, mono));
+        self.peers.heard_instance(peer, status.instance, mono);
+        if let Some(state) = self.peers.get_mut(peer) {
+            // Of a later epoch, too: it tells how far the chain is.
+            state.status = Some((status, mono));
         }
-        let lags = status.view < self.current.view
-            || status.finalized_view < self.certificates.finalized_view()
+        if status.epoch != self.run.epoch.epoch() {
+            self.help_over(mono, peer, status.epoch);
+            return;
+        }
+        self.peers.seen_in(peer, status.view);
+        let lags = status.view < self.run.current.view
+            || status.finalized_view < self.run.certificates.finalized_view()
             || status.finalized.height < self.blocks.committed().block.height;
         if lags {
-            self.help(mono, index);
+            self.help(mono, peer);
         }
     }
 
@@ -171,35 +190,34 @@ impl Engine {
         Status {
             protocol: PROTOCOL,
             instance: self.instance,
-            epoch: self.epoch.epoch(),
-            view: self.current.view,
+            epoch: self.run.epoch.epoch(),
+            view: self.run.current.view,
             finalized: self.blocks.committed().block,
-            finalized_view: self.certificates.finalized_view(),
-            notarized_view: self.certificates.top_notarized_view(),
-            pending: self.work.includable,
+            finalized_view: self.run.certificates.finalized_view(),
+            notarized_view: self.run.certificates.top_notarized_view(),
+            pending: self.run.work.includable,
             wall: now.wall,
         }
     }
 
-    /// A vote far ahead came: this node lags, and its Status asks for help (R9 on the other side).
-    pub(super) fn hint_of_view(&mut self, now: Now, index: ValidatorIndex, view: View) {
-        self.peers.seen_in(index, view);
-        let delta = self.config.timing().delta_ms;
-        let due = self
-            .peers
-            .get_mut(index)
-            .is_some_and(|peer| peer.may_be_helped(now.mono, delta));
-        if due {
+    /// A vote far ahead came: this node lags.
+    pub(super) fn hint_of_view(&mut self, now: Now, peer: &Peer, view: View) {
+        self.peers.seen_in(peer, view);
+        self.ask_for_help(now, peer);
+    }
+
+    /// This node lags, and its Status asks for help (R9 on the other side).
+    pub(super) fn ask_for_help(&mut self, now: Now, peer: &Peer) {
+        if self.may_help(now.mono, peer) {
             let status = self.own_status(now);
-            self.send(index, Message::Status(status));
+            self.send(peer, Message::Status(status));
         }
     }
 
     /// Sends what may follow from a vote or certificate: only once all that is durable (R10).
-    pub(super) fn send(&mut self, index: ValidatorIndex, message: Message) {
-        if let Some(to) = self.epoch.peer_of(index) {
-            self.outbox.after_durable(Output::Send { to, message });
-        }
+    pub(super) fn send(&mut self, to: &Peer, message: Message) {
+        let to = *to;
+        self.outbox.after_durable(Output::Send { to, message });
     }
 
     /// As [`Engine::send`], to all others.
@@ -208,9 +226,8 @@ impl Engine {
     }
 
     /// Asks a question, which depends on nothing.
-    pub(super) fn ask(&mut self, index: ValidatorIndex, message: Message) {
-        if let Some(to) = self.epoch.peer_of(index) {
-            self.outbox.now(Output::Send { to, message });
-        }
+    pub(super) fn ask(&mut self, to: &Peer, message: Message) {
+        let to = *to;
+        self.outbox.now(Output::Send { to, message });
     }
 }

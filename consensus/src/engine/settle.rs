@@ -19,6 +19,7 @@ impl Engine {
             self.link_final_chain();
             let mut moved = self.commit();
             moved |= self.check_blocks();
+            self.stop_at_seal();
             self.update_head();
             self.update_arming(now);
             moved |= self.finalize_notarized(now);
@@ -53,7 +54,7 @@ impl Engine {
             };
             moved = true;
             let rules = self.config.rules();
-            if blocks::header_fits(rules, &self.epoch, &parent, &block.header) {
+            if blocks::header_fits(rules, &self.run.epoch, &parent, &block.header) {
                 self.blocks.mark(&hash, State::Checking);
                 self.outbox.now(Output::Validate { hash, block });
             } else {
@@ -75,11 +76,11 @@ impl Engine {
     }
 
     pub(super) fn work_changed(&mut self, head: BlockHash, includable: u32) {
-        if self.work.head.is_some_and(|known| known.hash == head) {
-            self.work.answered = true;
-            self.work.includable = includable;
+        if self.run.work.head.is_some_and(|known| known.hash == head) {
+            self.run.work.answered = true;
+            self.run.work.includable = includable;
             // What was not there for the last request may be there now.
-            self.build = self.build.filter(|build| !build.empty);
+            self.run.build = self.run.build.filter(|build| !build.empty);
         }
     }
 }

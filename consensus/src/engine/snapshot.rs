@@ -2,36 +2,22 @@
 
 use super::Engine;
 use super::guard::Bar;
+use super::recover::start_record;
 use crate::journal::Record;
 use alloc::vec::Vec;
-use ledger::id::View;
 use ledger::vote::VoteKind;
 
 impl Engine {
     pub(super) fn needed_records(&self) -> Vec<Record> {
-        let epoch = self.epoch.epoch();
-        let mut records = alloc::vec![Record::EpochStart {
-            epoch,
-            set: self.epoch.set_hash(),
-            anchor: self.epoch.anchor().block.hash,
-            restart: self.epoch.restart(),
-        }];
-        if self.guard.is_barred(Bar::Quarantine) {
-            records.push(Record::Quarantine { epoch });
-        }
-        if self.guard.is_barred(Bar::Stopped) {
-            records.push(Record::Stopped { epoch });
-        }
-        if self.guard.floor() > View(0) {
-            let view = self.guard.floor();
-            records.push(Record::Floor { epoch, view });
-        }
-        if let Some(finalization) = self.certificates.finalization() {
+        let epoch = self.run.epoch.epoch();
+        let mut records = alloc::vec![start_record(&self.run.epoch)];
+        records.extend(self.key_records());
+        if let Some(finalization) = self.run.certificates.finalization() {
             let (view, block) = (finalization.view(), finalization.block());
             records.push(Record::FinTip { epoch, view, block });
             records.push(Record::Certificate(finalization.get().clone()));
         }
-        let certificates = self.certificates.newest_first().cloned();
+        let certificates = self.run.certificates.newest_first().cloned();
         records.extend(certificates.map(Record::Certificate));
         let committed = self.blocks.committed().block.height;
         let blocks = self.blocks.iter().map(|(_, entry)| entry);
@@ -53,6 +39,29 @@ impl Engine {
             Record::Evidence { a: *a, b: *b }
         });
         records.extend(evidence);
+        records.extend(self.later.iter().cloned());
         records
+    }
+
+    /// What binds the key in every epoch.
+    fn key_records(&self) -> impl Iterator<Item = Record> {
+        let epoch = self.run.epoch.epoch();
+        let number = self.quarantines;
+        let quarantined = self.guard.is_barred(Bar::Quarantine);
+        let quarantine = quarantined.then_some(Record::Quarantine { number });
+        let stopped = self.guard.is_barred(Bar::Stopped);
+        let stopped = stopped.then_some(Record::Stopped { epoch });
+        let ended = if quarantined {
+            number.saturating_sub(1)
+        } else {
+            number
+        };
+        let (epoch, view) = self.guard.floor();
+        let floor = (ended > 0).then_some(Record::Floor {
+            number: ended,
+            epoch,
+            view,
+        });
+        [quarantine, stopped, floor].into_iter().flatten()
     }
 }

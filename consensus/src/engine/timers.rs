@@ -17,7 +17,7 @@ impl Engine {
     }
 
     fn delta_k(&self) -> u64 {
-        let f = self.epoch.set().f();
+        let f = self.run.epoch.set().f();
         self.config.delta_k(self.failed_views(), f)
     }
 
@@ -34,11 +34,11 @@ impl Engine {
             }
         };
         self.view_deadlines(now, &mut consider);
-        self.fetches.deadlines().for_each(&mut consider);
-        self.catch_up.deadlines().for_each(&mut consider);
+        self.run.fetches.deadlines().for_each(&mut consider);
+        self.run.catch_up.deadlines().for_each(&mut consider);
         self.sync_deadlines().for_each(&mut consider);
         if self.is_asking() {
-            consider(self.start_check.deadline());
+            consider(self.run.start_check.deadline());
         }
         if self.timer != Some(next) {
             self.timer = Some(next);
@@ -48,14 +48,14 @@ impl Engine {
 
     fn view_deadlines(&self, now: Now, consider: &mut impl FnMut(Mono)) {
         let timing = self.config.timing();
-        if let Some(armed) = self.current.armed_at {
+        if let Some(armed) = self.run.current.armed_at {
             consider(armed.plus(self.propose_timeout()));
             consider(armed.plus(self.view_timeout()));
         }
-        if self.current.was_busy {
-            consider(self.current.last_retry.plus(self.config.retry_ms()));
+        if self.run.current.was_busy {
+            consider(self.run.current.last_retry.plus(self.config.retry_ms()));
         }
-        if let Some(at) = self.current.spread_at {
+        if let Some(at) = self.run.current.spread_at {
             consider(at);
         }
         if let Some(since) = self.unfinal_since() {
@@ -67,9 +67,11 @@ impl Engine {
         if let Some(at) = self.anchor_at(now) {
             consider(at);
         }
-        let leader = self.epoch.leader(self.current.view);
+        let leader = self.run.epoch.leader(self.run.current.view);
         if self.guard.me() != Some(leader) {
-            consider(self.peers.silent_since(leader).plus(timing.quiet_ms));
+            if let Some(leader) = self.run.epoch.peer_of(leader) {
+                consider(self.peers.silent_since(&leader).plus(timing.quiet_ms));
+            }
         } else if self.has_work(now)
             && let Parent::Found { block, .. } = self.parent()
             && let Some(at) = self.paced_until(&block)
@@ -81,10 +83,10 @@ impl Engine {
     /// When an ANCHOR block becomes due on the head.
     fn anchor_at(&self, now: Now) -> Option<Mono> {
         let interval = self.config.rules().anchor_interval_ms;
-        if interval == 0 || self.sealed || self.diverged {
+        if interval == 0 || self.run.sealed || self.diverged {
             return None;
         }
-        let head = self.work.head?;
+        let head = self.run.work.head?;
         let tip = self.blocks.tip(&head.hash)?;
         let due = tip.time_ms.0.saturating_add(interval);
         Some(now.mono.plus(due.saturating_sub(now.wall.0)))

@@ -29,24 +29,25 @@ enum Acceptance {
 impl Engine {
     // 3.4: acceptability of a proposal at the current view.
     fn judge(&self, slot: &Slot) -> Acceptance {
-        let view = self.current.view;
+        let view = self.run.current.view;
         let at = slot.parent_view;
-        if at < self.certificates.finalized_view() || !self.certificates.is_gapless_above(at) {
+        if at < self.run.certificates.finalized_view()
+            || !self.run.certificates.is_gapless_above(at)
+        {
             return Acceptance::NotNow;
         }
-        let Some(parent) = self.certificates.notarized(at) else {
+        let Some(parent) = self.run.certificates.notarized(at) else {
             return Acceptance::NotNow;
         };
         if slot.block == parent && slot.header.view < view && at > View(0) {
             return Acceptance::Again;
         }
         let tip = self.blocks.tip(&parent.hash);
-        let on_open_seal =
-            tip.is_some_and(|tip| tip.flags.is_seal()) && parent != self.epoch.anchor().block;
+        let on_open_seal = tip.is_some_and(|tip| self.run.epoch.ends_with(&tip));
         let header = &slot.header;
         let extends = header.parent == parent.hash
             && header.view == view
-            && header.proposer == self.epoch.leader(view)
+            && header.proposer == self.run.epoch.leader(view)
             && Some(header.height) == parent.height.next();
         if extends && !on_open_seal {
             Acceptance::New
@@ -57,11 +58,11 @@ impl Engine {
 
     // R2
     pub(super) fn notarize(&mut self, now: Now) -> bool {
-        let view = self.current.view;
+        let view = self.run.current.view;
         if !self.guard.may_vote() || self.guard.votes(view).notarize.is_some() {
             return false;
         }
-        let Some(slot) = self.slots.get(view) else {
+        let Some(slot) = self.run.slots.get(view) else {
             return false;
         };
         if slot.refused {
@@ -74,7 +75,7 @@ impl Engine {
         }
         if acceptance == Acceptance::Never || self.blocks.state(&block.hash) == Some(State::Invalid)
         {
-            self.slots.refuse(view);
+            self.run.slots.refuse(view);
             return true;
         }
         if !self.blocks.is_valid(&block.hash) {
@@ -104,39 +105,39 @@ impl Engine {
 
     // R3
     pub(super) fn nullify(&mut self, now: Now) -> bool {
-        let view = self.current.view;
+        let view = self.run.current.view;
         let own = self.guard.votes(view);
         let may = self.guard.may_vote() && own.nullify.is_none() && own.finalize.is_none();
-        if !may || self.sealed || !self.gives_up(now, own.notarize.is_some()) {
+        if !may || self.run.sealed || !self.gives_up(now, own.notarize.is_some()) {
             return false;
         }
         let Ok(vote) = self.guard.nullify(view, &mut self.outbox) else {
             return false;
         };
-        self.current.nullify_sent = self.current.nullify_sent.saturating_add(1);
+        self.run.current.nullify_sent = self.run.current.nullify_sent.saturating_add(1);
         self.count(now, vote);
         true
     }
 
     fn gives_up(&self, now: Now, has_notarized: bool) -> bool {
-        let view = self.current.view;
-        let leader = self.epoch.leader(view);
+        let view = self.run.current.view;
+        let leader = self.run.epoch.leader(view);
         let is_leader = self.guard.me() == Some(leader);
-        let slot = self.slots.get(view);
-        let armed_for = self.current.armed_at.map(|at| now.mono.since(at));
+        let slot = self.run.slots.get(view);
+        let armed_for = self.run.current.armed_at.map(|at| now.mono.since(at));
         let late = |limit| armed_for.is_some_and(|armed| armed >= limit);
         // (a) no proposal in time, (b) no notarization in time
         let no_proposal = slot.is_none() && late(self.propose_timeout());
         let no_notarization = late(self.view_timeout());
         // (d) the leader itself gave up, or one honest validator did
         let amplified = !has_notarized && {
-            let others = self.tally.signers(view, VoteKind::Nullify);
+            let others = self.run.tally.signers(view, VoteKind::Nullify);
             let (mut count, mut by_leader) = (0_usize, false);
             for signer in others {
                 count = count.saturating_add(1);
                 by_leader |= signer == leader;
             }
-            by_leader || count > self.epoch.set().f()
+            by_leader || count > self.run.epoch.set().f()
         };
         // (e) the proposal can never be accepted
         let refused = slot.is_some_and(|slot| slot.refused);
@@ -154,10 +155,13 @@ impl Engine {
 
     // R3(c), idle or not
     fn leader_is_silent(&self, now: Now) -> bool {
-        let leader = self.epoch.leader(self.current.view);
+        let leader = self.run.epoch.leader(self.run.current.view);
         let timing = self.config.timing();
-        let silent = now.mono.since(self.peers.silent_since(leader)) >= timing.quiet_ms;
-        let others = self.epoch.set().quorum().saturating_sub(1);
+        let Some(leader) = self.run.epoch.peer_of(leader) else {
+            return false;
+        };
+        let silent = now.mono.since(self.peers.silent_since(&leader)) >= timing.quiet_ms;
+        let others = self.run.epoch.set().quorum().saturating_sub(1);
         silent && self.peers.alive(now.mono, timing.alive_ms) >= others
     }
 
@@ -165,7 +169,7 @@ impl Engine {
     pub(super) fn finalize_notarized(&mut self, now: Now) -> bool {
         let mut due = None;
         let mut broken = None;
-        for (view, notarization) in self.certificates.notarizations().take(LATE) {
+        for (view, notarization) in self.run.certificates.notarizations().take(LATE) {
             let block = notarization.certificate.block();
             if self.blocks.state(&block.hash) == Some(State::Invalid) {
                 broken = Some(block);
@@ -173,7 +177,7 @@ impl Engine {
             }
             let own = self.guard.votes(view);
             let may = own.nullify.is_none() && own.finalize.is_none();
-            let is_open = may && !self.certificates.is_nullified(view);
+            let is_open = may && !self.run.certificates.is_nullified(view);
             if due.is_none() && is_open && self.blocks.is_valid(&block.hash) {
                 due = Some((view, block));
             }
@@ -188,7 +192,7 @@ impl Engine {
             return false;
         };
         self.journal_block(&block.hash);
-        let Some(notarization) = self.certificates.notarization(view) else {
+        let Some(notarization) = self.run.certificates.notarization(view) else {
             return false;
         };
         // The notarization was queued for the journal when it was accepted, before this vote.

@@ -70,11 +70,11 @@ impl Engine {
     /// A certified block that is not here is passed over if its view is nullified too: any parent that R2 accepts is
     /// safe, and one lost body must not stop the chain.
     pub(super) fn parent(&self) -> Parent {
-        let lowest = self.certificates.lowest_parent_view();
-        let finalized = self.certificates.finalized_view();
+        let lowest = self.run.certificates.lowest_parent_view();
+        let finalized = self.run.certificates.finalized_view();
         let mut missing = None;
-        for (view, notarization) in self.certificates.notarizations() {
-            if view >= self.current.view {
+        for (view, notarization) in self.run.certificates.notarizations() {
+            if view >= self.run.current.view {
                 continue;
             }
             if view < lowest {
@@ -87,7 +87,7 @@ impl Engine {
             missing.get_or_insert(block);
         }
         if lowest == finalized {
-            let block = self.certificates.finalized();
+            let block = self.run.certificates.finalized();
             if self.blocks.is_valid(&block.hash) {
                 let view = finalized;
                 return Parent::Found { view, block };
@@ -101,6 +101,7 @@ impl Engine {
     pub(super) fn update_head(&mut self) {
         let committed = self.blocks.committed().block;
         let kept = self
+            .run
             .work
             .head
             .filter(|head| head.height >= committed.height && self.blocks.is_valid(&head.hash));
@@ -109,8 +110,8 @@ impl Engine {
             Parent::Missing(_) => kept.unwrap_or(committed),
             Parent::Gap(_) => committed,
         };
-        if self.work.head != Some(head) {
-            self.work = Work {
+        if self.run.work.head != Some(head) {
+            self.run.work = Work {
                 head: Some(head),
                 answered: false,
                 includable: 0,
@@ -121,7 +122,7 @@ impl Engine {
 
     /// 3.10: work now, whatever there was before.
     pub(super) fn has_work(&self, now: Now) -> bool {
-        if self.diverged || self.sealed {
+        if self.diverged || self.run.sealed {
             return false;
         }
         let unfinal = self
@@ -132,32 +133,36 @@ impl Engine {
 
     /// The caller counted something on the present head.
     pub(super) const fn has_includable(&self) -> bool {
-        self.work.answered && self.work.includable > 0
+        self.run.work.answered && self.run.work.includable > 0
     }
 
     /// Since when the newest notarization names a block that is not final.
     pub(super) fn unfinal_since(&self) -> Option<Mono> {
         let finalized = self.final_height();
-        let (_, newest) = self.certificates.notarizations().next()?;
+        let (_, newest) = self.run.certificates.notarizations().next()?;
         (newest.certificate.block().height > finalized).then_some(newest.at)
     }
 
     /// Whether an ANCHOR block would be due on the head.
     pub(super) fn is_anchor_due(&self, now: Now) -> bool {
-        let tip = self.work.head.and_then(|head| self.blocks.tip(&head.hash));
+        let tip = self
+            .run
+            .work
+            .head
+            .and_then(|head| self.blocks.tip(&head.hash));
         tip.is_some_and(|tip| {
             let time = next_time(tip.time_ms, now.wall);
-            blocks::anchor_due(self.config.rules(), &self.epoch, &tip, time)
+            blocks::anchor_due(self.config.rules(), &self.run.epoch, &tip, time)
         })
     }
 
     /// 3.10: armed since there has been work, or a proposal, in this view; disarmed as soon as there is neither.
     pub(super) fn update_arming(&mut self, now: Now) {
-        let view = self.current.view;
-        if self.slots.get(view).is_some() || self.has_work(now) {
-            self.current.armed_at.get_or_insert(now.mono);
-        } else if self.work.answered {
-            self.current.armed_at = None;
+        let view = self.run.current.view;
+        if self.run.slots.get(view).is_some() || self.has_work(now) {
+            self.run.current.armed_at.get_or_insert(now.mono);
+        } else if self.run.work.answered {
+            self.run.current.armed_at = None;
         }
     }
 }

@@ -82,6 +82,7 @@ impl Node {
         let setup = Setup {
             config,
             epoch: roster.spec.clone(),
+            previous: None,
             identity: Identity {
                 signer: Some(roster.signer(self.index)),
                 instance: (self.index as u64) << 32 | u64::from(self.incarnations),

@@ -171,7 +171,7 @@ pub(crate) fn output(output: &Output) -> String {
         Output::Evidence { a, b } => format!("-> Evidence {} against {}", vote(a), vote(b)),
         Output::Alarm(alarm) => format!("-> Alarm {alarm}"),
         Output::Ban { offence, .. } => format!("-> Ban: {offence}"),
-        Output::Sealed(sealed) => format!("-> Sealed {}", block(sealed)),
+        Output::Sealed(sealed) => format!("-> Sealed {}", block(&sealed.block)),
     }
 }
 

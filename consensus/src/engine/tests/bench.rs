@@ -4,7 +4,7 @@ use super::fixture::{self, EPOCH_MS, Toy, ToyCheck};
 use crate::block::{Block, Tip};
 use crate::config::Config;
 use crate::engine::{Archived, Engine, Identity, RecoverError, Setup};
-use crate::epoch::{EpochInfo, Peer};
+use crate::epoch::{EpochInfo, EpochSpec, Peer, Sealed};
 use crate::event::{Event, Verdict};
 use crate::journal::{JournalState, Record};
 use crate::message::{Message, Proposal, Seen, Status};
@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use ledger::certificate::Certificate;
 use ledger::codec::List;
 use ledger::header::BlockRef;
-use ledger::id::{Epoch, TimeMs, View};
+use ledger::id::{TimeMs, View};
 use ledger::vote::{PROTOCOL, Vote, VoteKind};
 
 pub(super) const NO_BLOCK: BlockRef = BlockRef {
@@ -49,6 +49,8 @@ pub(super) struct Make {
     pub(super) journal: JournalState,
     pub(super) records: Vec<Record>,
     pub(super) archived: Option<Archived>,
+    pub(super) spec: EpochSpec,
+    pub(super) previous: Option<Sealed>,
 }
 
 pub(super) fn epoch() -> EpochInfo {
@@ -64,15 +66,18 @@ impl Make {
             journal: JournalState::Fresh,
             records: Vec::new(),
             archived: None,
+            spec: fixture::spec(4),
+            previous: None,
         }
     }
 
     pub(super) fn recover(self) -> Result<Bench, RecoverError> {
-        let epoch = epoch();
+        let epoch = EpochInfo::new(self.spec.clone());
         let tip = *epoch.anchor();
         let setup = Setup {
             config: self.config,
-            epoch: fixture::spec(4),
+            epoch: self.spec,
+            previous: self.previous,
             identity: Identity {
                 signer: Some(Box::new(Toy(fixture::vote_key(self.me)))),
                 instance: 77,
@@ -110,7 +115,7 @@ impl Make {
         for other in &bench.others()[..2] {
             bench.seen(*other, &[], false).unwrap();
         }
-        assert!(bench.engine.status().voting);
+        assert!(bench.engine.status().is_voting());
         bench.forget();
         bench
     }
@@ -203,7 +208,7 @@ impl Bench {
 
     pub(super) fn work(&mut self, includable: u32) {
         self.includable = includable;
-        let head = self.engine.work.head.unwrap().hash;
+        let head = self.engine.run.work.head.unwrap().hash;
         self.give(Event::WorkChanged { head, includable });
     }
 
@@ -307,7 +312,8 @@ impl Bench {
 
     pub(super) fn seen(&mut self, from: u16, votes: &[Vote], other: bool) -> Result<(), Dropped> {
         let seen = Seen {
-            nonce: self.engine.start_check.nonce(),
+            nonce: self.engine.run.start_check.nonce(),
+            epoch: self.epoch.epoch(),
             finalized: NO_BLOCK,
             votes: List::try_from(votes.to_vec()).unwrap(),
             other_instance: other,
@@ -319,7 +325,7 @@ impl Bench {
         Status {
             protocol: PROTOCOL,
             instance: u64::from(from),
-            epoch: Epoch(0),
+            epoch: self.engine.status().epoch,
             view: self.engine.status().view,
             finalized: self.engine.status().committed,
             finalized_view: self.engine.status().finalized_view,

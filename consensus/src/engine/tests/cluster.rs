@@ -5,12 +5,12 @@ use super::fixture::{self, EPOCH_MS, Toy, ToyCheck};
 use crate::block::{Block, Tip};
 use crate::config::Config;
 use crate::engine::{Archived, Engine, Identity, Setup};
-use crate::epoch::{EpochInfo, Peer};
+use crate::epoch::{EpochInfo, EpochSpec, Peer, Sealed};
 use crate::event::{Event, Verdict};
 use crate::journal::{JournalState, Record};
 use crate::message::{Message, SyncResp};
 use crate::outbox::Seq;
-use crate::output::{Alarm, Output, ServeRequest};
+use crate::output::{Alarm, BuildRequest, Output, ServeRequest};
 use crate::time::{Mono, Now};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,12 +20,15 @@ use core::cell::Cell;
 use ledger::certificate::Certificate;
 use ledger::hash::{BlockHash, sha256};
 use ledger::header::BlockRef;
-use ledger::id::{Height, TimeMs, ValidatorIndex};
+use ledger::id::{Epoch, Height, TimeMs};
 use ledger::vote::Vote;
 
 /// One way of a message, and one sync, in ms.
 pub(super) const DELAY: u64 = 5;
 const SYNC: u64 = 1;
+
+/// An item from here on ends its epoch: it makes its block a SEAL block.
+pub(super) const SEAL: u64 = 1_000_000;
 
 type Frame = (Block, Option<Certificate>);
 
@@ -54,10 +57,13 @@ pub(super) struct Node {
     pub(super) alarms: Vec<Alarm>,
     pub(super) evidence: Vec<(Vote, Vote)>,
     pub(super) persists: usize,
+    /// The epoch that the process is in.
+    epoch: Epoch,
 }
 
 enum Happening {
-    Deliver(usize, Box<Message>),
+    /// From whom, in which of its lives, and what: a connection ends with its process.
+    Deliver(usize, u64, Box<Message>),
     Synced(u64),
     Wake(u64),
 }
@@ -67,7 +73,10 @@ pub(super) type Sent = (u64, usize, usize, Message);
 
 pub(super) struct Cluster {
     pub(super) config: Config,
+    /// The first epoch.
     pub(super) epoch: EpochInfo,
+    /// Members of each epoch; the last set stays.
+    pub(super) plan: Vec<Vec<u16>>,
     pub(super) nodes: Vec<Node>,
     pub(super) now: u64,
     queue: BTreeMap<(u64, u64), (usize, Happening)>,
@@ -83,11 +92,21 @@ impl Cluster {
     }
 
     pub(super) fn with(n: u16, config: Config) -> Self {
-        let epoch = EpochInfo::new(fixture::spec(n));
-        let nodes = (0..n).map(|_| Node::new(&epoch)).collect();
+        Self::planned(&[&(0..n).collect::<Vec<_>>()], config)
+    }
+
+    /// As many nodes as the plan names, with the sets of the epochs to come.
+    pub(super) fn planned(plan: &[&[u16]], config: Config) -> Self {
+        let plan: Vec<Vec<u16>> = plan.iter().map(|members| members.to_vec()).collect();
+        let mut first = fixture::spec(4);
+        first.set = fixture::set_of(&plan[0]);
+        let epoch = EpochInfo::new(first);
+        let last = plan.iter().flatten().max().unwrap();
+        let nodes = (0..=*last).map(|_| Node::new(&epoch)).collect();
         Self {
             config,
             epoch,
+            plan,
             nodes,
             now: 0,
             queue: BTreeMap::new(),
@@ -106,7 +125,56 @@ impl Cluster {
         cluster
     }
 
+    /// All nodes of the plan, fresh, connected.
+    pub(super) fn started_with(plan: &[&[u16]]) -> Self {
+        let mut cluster = Self::planned(plan, fixture::config());
+        for index in 0..cluster.nodes.len() {
+            cluster.start(index, JournalState::Fresh);
+        }
+        cluster
+    }
+
+    /// The members of an epoch.
+    fn members(&self, epoch: Epoch) -> &[u16] {
+        let at = usize::try_from(epoch.0).unwrap();
+        self.plan.get(at).or_else(|| self.plan.last()).unwrap()
+    }
+
+    /// The epoch that follows on a SEAL block.
+    fn after(&self, epoch: &EpochInfo, seal: &Tip) -> EpochInfo {
+        let members = self.members(epoch.epoch().next().unwrap());
+        EpochInfo::new(fixture::next_spec(epoch, seal, members))
+    }
+
+    /// All epochs that a disk's archive shows, with the end of each.
+    fn epochs(&self, index: usize) -> (EpochInfo, Option<Sealed>) {
+        let mut epoch = self.epoch.clone();
+        let mut previous = None;
+        for (block, finalization) in &self.nodes[index].disk.archive {
+            if block.header.flags.is_seal() {
+                let spec = spec_of(&epoch);
+                let finalization = finalization.clone().expect("a SEAL block has its own");
+                previous = Some(Sealed { spec, finalization });
+                epoch = self.after(&epoch, &Tip::from(&block.header));
+            }
+        }
+        (epoch, previous)
+    }
+
+    /// The epoch that a node is in.
+    fn epoch_of(&self, index: usize) -> EpochInfo {
+        let mut epoch = self.epoch.clone();
+        let archive = &self.nodes[index].disk.archive;
+        for (block, _) in archive {
+            if epoch.epoch() < self.nodes[index].epoch && block.header.flags.is_seal() {
+                epoch = self.after(&epoch, &Tip::from(&block.header));
+            }
+        }
+        epoch
+    }
+
     pub(super) fn start(&mut self, index: usize, journal: JournalState) {
+        let (epoch, previous) = self.epochs(index);
         let node = &mut self.nodes[index];
         node.life += 1;
         node.started_at = self.now;
@@ -125,10 +193,12 @@ impl Cluster {
         }
         node.head = tip.block;
         let finalization = node.disk.archive.iter().rev().find_map(|(_, c)| c.clone());
+        node.epoch = epoch.epoch();
         let signer = u16::try_from(index).unwrap();
         let setup = Setup {
             config: self.config,
-            epoch: fixture::spec(u16::try_from(self.nodes.len()).unwrap()),
+            epoch: spec_of(&epoch),
+            previous,
             identity: Identity {
                 signer: Some(Box::new(Toy(fixture::vote_key(signer)))),
                 instance: 1_000 * u64::from(signer) + self.nodes[index].life,
@@ -257,7 +327,11 @@ impl Cluster {
             return;
         }
         match happening {
-            Happening::Deliver(from, message) => self.deliver(from, index, *message),
+            Happening::Deliver(from, life, message) => {
+                if self.nodes[from].life == life {
+                    self.deliver(from, index, *message);
+                }
+            }
             Happening::Synced(life) => {
                 let node = &mut self.nodes[index];
                 if node.life != life {
@@ -333,11 +407,9 @@ impl Cluster {
     fn post(&mut self, from: usize, to: usize, message: Message) {
         self.sent.push((self.now, from, to, message.clone()));
         if !self.cut.contains(&(from, to)) {
-            self.schedule(
-                self.now + DELAY,
-                to,
-                Happening::Deliver(from, Box::new(message)),
-            );
+            let life = self.nodes[from].life;
+            let happening = Happening::Deliver(from, life, Box::new(message));
+            self.schedule(self.now + DELAY, to, happening);
         }
     }
 
@@ -355,8 +427,7 @@ impl Cluster {
                 }
             }
             Output::Send { to, message } => {
-                let to = self.index_of(&to);
-                self.post(index, to, message);
+                self.post(index, index_of(&to), message);
             }
             Output::SetTimer { at } => {
                 self.nodes[index].timer = Some(at);
@@ -367,29 +438,10 @@ impl Cluster {
                 self.nodes[index].head = head;
                 return Some(self.nodes[index].work());
             }
-            Output::Build(request) => {
-                let node = &mut self.nodes[index];
-                let items = node.includable(request.parent.block.hash);
-                if items.is_empty() && !request.flags.is_anchor() {
-                    return Some(Event::BuildEmpty { view: request.view });
-                }
-                let mut block = fixture::block(
-                    &self.epoch,
-                    &request.parent,
-                    request.view.0,
-                    request.time_ms.0,
-                    &items,
-                );
-                block.header.flags = request.flags;
-                node.states
-                    .insert(block.hash(), (block.header.parent, items));
-                return Some(Event::ProposalReady {
-                    view: request.view,
-                    block,
-                });
-            }
+            Output::Build(request) => return Some(self.build(index, &request)),
             Output::Validate { hash, block } => {
-                let verdict = self.nodes[index].validate(&block, &self.epoch);
+                let epoch = self.epoch_of(index);
+                let verdict = self.nodes[index].validate(&block, &epoch);
                 return Some(Event::BlockValidated {
                     block: hash,
                     verdict,
@@ -407,13 +459,35 @@ impl Cluster {
             Output::Serve { to, request } => self.serve(index, &to, &request),
             Output::Evidence { a, b } => self.nodes[index].evidence.push((a, b)),
             Output::Alarm(alarm) => self.nodes[index].alarms.push(alarm),
-            Output::Forget(_) | Output::Ban { .. } | Output::Sealed(_) => {}
+            Output::Sealed(tip) => {
+                let next = self.after(&self.epoch_of(index), &tip);
+                self.nodes[index].epoch = next.epoch();
+                return Some(Event::EpochOpened(Box::new(spec_of(&next))));
+            }
+            Output::Forget(_) | Output::Ban { .. } => {}
         }
         None
     }
 
+    fn build(&mut self, index: usize, request: &BuildRequest) -> Event {
+        let (view, time) = (request.view, request.time_ms.0);
+        let items = self.nodes[index].includable(request.parent.block.hash);
+        if items.is_empty() && !request.flags.is_anchor() {
+            return Event::BuildEmpty { view };
+        }
+        let epoch = self.epoch_of(index);
+        let mut block = fixture::block(&epoch, &request.parent, view.0, time, &items);
+        block.header.flags = request.flags;
+        if items.iter().any(|item| *item >= SEAL) {
+            block = fixture::seal(block, self.members(request.epoch.next().unwrap()));
+        }
+        let state = (block.header.parent, items);
+        self.nodes[index].states.insert(block.hash(), state);
+        Event::ProposalReady { view, block }
+    }
+
     fn serve(&mut self, index: usize, to: &Peer, request: &ServeRequest) {
-        let to = self.index_of(to);
+        let to = index_of(to);
         let archive = &self.nodes[index].disk.archive;
         let message = match request {
             ServeRequest::Block(block) => archive
@@ -435,11 +509,6 @@ impl Cluster {
         let event = self.nodes[index].work();
         self.give(index, event);
     }
-
-    fn index_of(&self, peer: &Peer) -> usize {
-        let ValidatorIndex(index) = self.epoch.index_of(peer).unwrap();
-        usize::from(index)
-    }
 }
 
 impl Node {
@@ -460,6 +529,7 @@ impl Node {
             alarms: Vec::new(),
             evidence: Vec::new(),
             persists: 0,
+            epoch: epoch.epoch(),
         }
     }
 
@@ -511,6 +581,9 @@ impl Node {
             return Verdict::BadDelivery;
         }
         let items = fixture::items(&block.body);
+        if items.iter().any(|item| *item >= SEAL) != block.header.flags.is_seal() {
+            return Verdict::Invalid;
+        }
         let included = self.included(parent);
         let repeated = items.iter().any(|item| included.contains(item));
         if repeated || (items.is_empty() && !block.header.flags.is_anchor()) {
@@ -519,6 +592,21 @@ impl Node {
         self.states.insert(block.hash(), (parent, items));
         Verdict::Valid
     }
+}
+
+fn spec_of(epoch: &EpochInfo) -> EpochSpec {
+    EpochSpec {
+        chain: epoch.chain(),
+        epoch: epoch.epoch(),
+        set: epoch.set().clone(),
+        anchor: *epoch.anchor(),
+        restart: epoch.restart(),
+    }
+}
+
+fn index_of(peer: &Peer) -> usize {
+    let [low, high, ..] = *peer.0.as_bytes();
+    usize::from(u16::from_le_bytes([low, high]))
 }
 
 pub(super) fn peer(index: usize) -> Peer {

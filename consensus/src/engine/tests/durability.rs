@@ -3,7 +3,7 @@
 use super::bench::{Bench, Make, NO_BLOCK, epoch, peer};
 use super::fixture::{self, Toy};
 use crate::engine::guard::{Bar, Refused, SafetyGuard};
-use crate::engine::{Archived, RecoverError};
+use crate::engine::{Archived, RecoverError, Standing};
 use crate::event::Event;
 use crate::journal::{JournalState, Record};
 use crate::message::{Hello, Message};
@@ -62,7 +62,7 @@ fn r10_nothing_at_or_below_finality_or_the_floor_or_in_a_view_left() {
     guard.finalized(View(3));
     let result = guard.nullify(View(3), &mut out);
     assert_eq!(result, Err(Refused::Finalized));
-    guard.raise_floor(View(7));
+    guard.raise_floor((Epoch(0), View(7)));
     let result = guard.nullify(View(6), &mut out);
     assert_eq!(result, Err(Refused::Past));
     guard.nullify(View(8), &mut out).unwrap();
@@ -251,7 +251,7 @@ fn a_snapshot_recovers_the_same_state() {
     };
     assert_eq!(own(&first), own(&second));
     let held = |bench: &Bench| -> Vec<_> {
-        let held = bench.engine.certificates.newest_first();
+        let held = bench.engine.run.certificates.newest_first();
         held.cloned().collect()
     };
     assert_eq!(held(&first), held(&second));
@@ -293,12 +293,12 @@ fn a_node_votes_once_q_minus_one_others_have_answered() {
     let others = bench.others();
     bench.seen(others[0], &[], false).unwrap();
     bench.seen(others[0], &[], false).unwrap();
-    assert!(!bench.engine.status().voting, "one peer, twice");
+    assert!(!bench.engine.status().is_voting(), "one peer, twice");
     let block = bench.block(&bench.anchor(), 1);
     bench.propose(1, 0, &block, Vec::new()).unwrap();
     assert!(bench.votes().is_empty());
     bench.seen(others[1], &[], false).unwrap();
-    assert!(bench.engine.status().voting);
+    assert!(bench.engine.status().is_voting());
     assert_eq!(bench.votes(), [(Notarize, 1, block.block_ref())]);
 }
 
@@ -311,17 +311,18 @@ fn a_vote_that_the_journal_does_not_know_means_quarantine_for_ever() {
     bench.seen(bench.others()[0], &[vote], false).unwrap();
     bench.seen(bench.others()[1], &[], false).unwrap();
     assert_eq!(bench.alarms(), [Alarm::Quarantine]);
-    assert!(!bench.engine.status().voting);
+    assert!(!bench.engine.status().is_voting());
     let records = bench.records.clone();
-    assert!(records.contains(&Record::Quarantine { epoch: Epoch(0) }));
+    assert!(records.contains(&Record::Quarantine { number: 1 }));
     let mut bench = restarted(records.clone());
     bench.begin();
     for other in bench.others() {
         bench.seen(other, &[], false).unwrap_or_default();
     }
-    assert!(!bench.engine.status().voting);
+    assert!(!bench.engine.status().is_voting());
     // A floor ends it, from its view on.
     let floor = Record::Floor {
+        number: 1,
         epoch: Epoch(0),
         view: View(9),
     };
@@ -330,7 +331,8 @@ fn a_vote_that_the_journal_does_not_know_means_quarantine_for_ever() {
     for other in bench.others() {
         bench.seen(other, &[], false).unwrap_or_default();
     }
-    assert!(bench.engine.status().voting);
+    let below = Standing::BelowFloor(View(9));
+    assert_eq!(bench.engine.status().standing, below);
     bench.work(1);
     bench.wait(2_000);
     assert!(bench.votes().is_empty());
@@ -341,7 +343,7 @@ fn a_vote_that_the_journal_does_not_know_means_quarantine_for_ever() {
     for other in &bench.others()[..2] {
         bench.seen(*other, &[vote], false).unwrap();
     }
-    assert!(bench.engine.status().voting);
+    assert!(bench.engine.status().is_voting());
     let (before, records) = past();
     let known = fixture::vote(&epoch(), before.me, Nullify, 2, NO_BLOCK);
     let mut bench = restarted(records);
@@ -349,7 +351,7 @@ fn a_vote_that_the_journal_does_not_know_means_quarantine_for_ever() {
     for other in &bench.others()[..2] {
         bench.seen(*other, &[known], false).unwrap();
     }
-    assert!(bench.engine.status().voting);
+    assert!(bench.engine.status().is_voting());
 }
 
 #[test]
@@ -377,13 +379,13 @@ fn another_living_instance_counts_when_more_than_f_report_it() {
     let others = bench.others();
     bench.seen(others[0], &[], true).unwrap();
     bench.seen(others[1], &[], false).unwrap();
-    assert!(bench.engine.status().voting, "one may lie");
+    assert!(bench.engine.status().is_voting(), "one may lie");
     let mut bench = restarted(Vec::new());
     bench.begin();
     bench.seen(others[0], &[], true).unwrap();
     bench.seen(others[1], &[], true).unwrap();
     assert_eq!(bench.alarms(), [Alarm::OtherInstance(2)]);
-    assert!(!bench.engine.status().voting);
+    assert!(!bench.engine.status().is_voting());
     bench.forget();
     bench.wait(29_999);
     let hello = |message: &Message| matches!(message, Message::Hello(_));

@@ -197,7 +197,7 @@ fn two_final_blocks_at_one_height_are_a_divergence() {
     let fork = bench.block(&anchor, 2);
     bench.certificate(Finalize, 2, fork.block_ref());
     assert_eq!(bench.alarms(), [Alarm::Divergence(fork.block_ref())]);
-    assert!(!bench.engine.status().voting);
+    assert!(!bench.engine.status().is_voting());
     assert_eq!(bench.commits(), [block.block_ref()]);
 }
 

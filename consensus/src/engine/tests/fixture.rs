@@ -75,7 +75,14 @@ impl Verifier for ToyCheck {
 }
 
 pub(super) fn set(n: u16) -> ValidatorSet {
-    let members = (0..n)
+    set_of(&(0..n).collect::<Vec<_>>())
+}
+
+/// The set of these validators.
+pub(super) fn set_of(members: &[u16]) -> ValidatorSet {
+    let members = members
+        .iter()
+        .copied()
         .map(|index| Member {
             authority: AuthorityIndex(index),
             id: AuthorityId::new(&format!("authority-{index}")).unwrap(),
@@ -104,6 +111,24 @@ pub(super) fn spec(n: u16) -> EpochSpec {
         },
         restart: Hash::ZERO,
     }
+}
+
+/// The epoch after one that ended with this SEAL block.
+pub(super) fn next_spec(before: &EpochInfo, seal: &Tip, members: &[u16]) -> EpochSpec {
+    EpochSpec {
+        chain: before.chain(),
+        epoch: before.epoch().next().unwrap(),
+        set: set_of(members),
+        anchor: *seal,
+        restart: Hash::ZERO,
+    }
+}
+
+/// A block that ends its epoch, with this set to follow.
+pub(super) fn seal(mut block: Block, members: &[u16]) -> Block {
+    block.header.flags = block.header.flags.with(Flags::SEAL);
+    block.header.next_set = set_of(members).hash();
+    block
 }
 
 pub(super) fn config() -> Config {
@@ -141,6 +166,37 @@ pub(super) fn certificate(
     let votes: Vec<Vote> = signers
         .iter()
         .map(|signer| vote(epoch, *signer, kind, view, block))
+        .collect();
+    let view = View(view);
+    let statement = Statement { kind, view, block };
+    VerifiedCertificate::assemble(statement, epoch.epoch(), epoch.set(), &votes).unwrap()
+}
+
+/// The vote of a validator by its number, wherever it stands in the set.
+pub(super) fn vote_by(
+    epoch: &EpochInfo,
+    number: u16,
+    kind: VoteKind,
+    view: u64,
+    block: BlockRef,
+) -> Vote {
+    let signer = epoch.set().position_of_vote_key(&vote_key(number)).unwrap();
+    let mut vote = vote(epoch, number, kind, view, block);
+    vote.signer = signer;
+    vote
+}
+
+/// A certificate by validators by their numbers.
+pub(super) fn certificate_by(
+    epoch: &EpochInfo,
+    numbers: &[u16],
+    kind: VoteKind,
+    view: u64,
+    block: BlockRef,
+) -> VerifiedCertificate {
+    let votes: Vec<Vote> = numbers
+        .iter()
+        .map(|number| vote_by(epoch, *number, kind, view, block))
         .collect();
     let view = View(view);
     let statement = Statement { kind, view, block };

@@ -30,7 +30,7 @@ proptest! {
                 feed(&mut bench, from, message);
             }
         }
-        prop_assert!(bench.engine.status().voting);
+        prop_assert!(bench.engine.status().is_voting());
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod cluster;
 mod fixture;
 
 mod durability;
+mod epochs;
 mod finality;
 mod hostile;
 mod network;

@@ -90,7 +90,7 @@ fn one_node_restarts_and_catches_up() {
     cluster.run_until(3_000, |cluster| cluster.has_everywhere(39));
     cluster.submit(40);
     cluster.run_until(3_000, |cluster| cluster.has_everywhere(40));
-    assert!(cluster.nodes[2].status().voting);
+    assert!(cluster.nodes[2].status().is_voting());
     cluster.check_agreement();
 }
 

@@ -332,7 +332,7 @@ fn r4_a_notarized_block_that_is_invalid_here_is_a_divergence() {
     bench.propose(1, 0, &block, Vec::new()).unwrap();
     bench.certificate(Notarize, 1, block.block_ref());
     assert_eq!(bench.alarms(), [Alarm::Divergence(block.block_ref())]);
-    assert!(!bench.engine.status().voting);
+    assert!(!bench.engine.status().is_voting());
 }
 
 #[test]

@@ -173,7 +173,11 @@ impl World {
                         status.finalized_view,
                         status.committed.height,
                         status.finalized_height,
-                        if status.voting { "" } else { ", not voting" }
+                        if status.is_voting() {
+                            ""
+                        } else {
+                            ", not voting"
+                        }
                     )
                 }
             };
