@@ -59,7 +59,8 @@ pub enum Output {
         /// What it asks.
         request: ServeRequest,
     },
-    /// Two votes of one validator that exclude each other; `a < b`. Also in the journal.
+    /// Two votes of one validator that exclude each other; `a < b`. Also in the journal, and out again after a restart:
+    /// a pool that holds it does not survive the process.
     Evidence {
         /// The smaller.
         a: Vote,

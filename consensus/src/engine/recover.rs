@@ -249,6 +249,12 @@ impl Engine {
         if self.guard.is_barred(Bar::Quarantine) {
             self.outbox.now(Output::Alarm(Alarm::Quarantine));
         }
+        // The pool that it waited in died with the process before; on the chain already, it is refused there.
+        for evidence in &self.evidence {
+            let (a, b) = evidence.votes();
+            let (a, b) = (*a, *b);
+            self.outbox.now(Output::Evidence { a, b });
+        }
         if self.run.sealed {
             self.guard.bar(Bar::Sealed);
             let tip = *self.blocks.committed();

@@ -1,58 +1,26 @@
-//! The application of the simulation: blocks of opaque records with a naive, deterministic validity.
+//! The application of the simulation: blocks of opaque items with a naive, deterministic validity.
 //!
-//! A record is eight bytes: its number, and a check word that only [`Record::submit`] makes, as a registrar's
-//! signature would be. A block is valid if every record's check word is right, none occurs twice in the chain, there
-//! is at least one (or an anchor is due), and its roots follow from its parent's. No block ends the epoch.
+//! A block is valid if every item is (a record is genuine, evidence is signed, a change fits the members and is the
+//! next one), none occurs twice in the chain, there is at least one (or an anchor is due), and its roots follow from
+//! its parent's. A block with a change, and every so manieth block of an epoch, is a SEAL block.
 
-use crate::violation::{Invariant, Violation, broken};
+use crate::items::{Change, Item, Record, body, items};
+use crate::roster::Registry;
+use crate::violation::{Invariant, Violation, broken, check};
 use consensus::block::Body;
-use consensus::{Block, BuildRequest, Verdict};
+use consensus::{Block, BuildRequest, EpochInfo, EpochSpec, Tip, Verdict};
+use ledger::evidence::Evidence;
 use ledger::hash::SetHash;
 use ledger::hash::{BlockHash, Hash, sha256};
-use ledger::header::{BlockRef, HEADER_VERSION, Header};
-use ledger::id::TreeSize;
+use ledger::header::{BlockRef, Flags, HEADER_VERSION, Header};
+use ledger::id::{Epoch, Height, TreeSize, ValidatorIndex};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Most records that a node puts into a block.
 const MAX_RECORDS: usize = 40;
-
-/// A record as it stands in a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Record(u64);
-
-impl Record {
-    /// The record of that number.
-    pub(crate) const fn submit(number: u32) -> Self {
-        Self(((number as u64) << 32) | Self::check_word(number))
-    }
-
-    /// A record that nobody submitted: its check word is wrong.
-    pub(crate) const fn forged(number: u32) -> Self {
-        Self(Self::submit(number).0 ^ 1)
-    }
-
-    pub(crate) fn number(self) -> u32 {
-        u32::try_from(self.0 >> 32).unwrap_or(0)
-    }
-
-    fn is_genuine(self) -> bool {
-        self == Self::submit(self.number())
-    }
-
-    const fn check_word(number: u32) -> u64 {
-        crate::random::mix(number as u64) & 0xffff_ffff
-    }
-}
-
-/// The records of a body; `None` if it is not made of records.
-pub(crate) fn records(body: &[u8]) -> Option<Vec<Record>> {
-    body.chunks(8)
-        .map(|chunk| {
-            let word: [u8; 8] = chunk.try_into().ok()?;
-            Some(Record(u64::from_le_bytes(word)))
-        })
-        .collect()
-}
+/// Evidence may be so many epochs old.
+const MAX_AGE: u64 = 8;
 
 /// State after a block, as far as the roots show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,10 +37,10 @@ impl Roots {
         status: Hash::ZERO,
     };
 
-    fn after(&self, body: &[u8]) -> Self {
+    fn after(&self, body: &[u8], items: usize) -> Self {
         let log = sha256(&[self.log.as_bytes(), body]);
         Self {
-            log_size: self.log_size.saturating_add(body.len() as u64 / 8),
+            log_size: self.log_size.saturating_add(items as u64),
             log,
             status: sha256(&[b"status", log.as_bytes()]),
         }
@@ -91,34 +59,83 @@ impl Roots {
 struct Pending {
     block: BlockRef,
     parent: BlockHash,
-    records: Vec<Record>,
+    items: Vec<Item>,
     roots: Roots,
+}
+
+/// What a chain of blocks has used up.
+#[derive(Clone, Default)]
+struct Taken {
+    records: BTreeSet<Record>,
+    accused: BTreeSet<(Epoch, ValidatorIndex)>,
+    changes: u32,
+}
+
+impl Taken {
+    /// Takes an item in; false if it was there before, or is out of order.
+    fn add(&mut self, item: &Item) -> bool {
+        match item {
+            Item::Record(record) => self.records.insert(*record),
+            Item::Evidence(evidence) => self.accused.insert(accused(evidence)),
+            Item::Change(change) => {
+                let is_next = change.number == self.changes;
+                self.changes += u32::from(is_next);
+                is_next
+            }
+        }
+    }
+}
+
+/// Whom an evidence is against; one is enough.
+pub(crate) fn accused(evidence: &Evidence) -> (Epoch, ValidatorIndex) {
+    let vote = evidence.votes().0;
+    (vote.epoch, vote.signer)
+}
+
+/// What waits for inclusion.
+#[derive(Default)]
+struct Pool {
+    records: BTreeSet<Record>,
+    evidence: BTreeMap<(Epoch, ValidatorIndex), Evidence>,
+    changes: BTreeMap<u32, Change>,
 }
 
 /// One node's application state and pool.
 pub(crate) struct Application {
+    registry: Arc<Registry>,
+    /// All epochs up to the present one.
+    epochs: Vec<Arc<EpochInfo>>,
+    members: Vec<usize>,
     tip: BlockRef,
     roots: Roots,
-    committed: BTreeSet<Record>,
+    committed: Taken,
     pending: BTreeMap<BlockHash, Pending>,
-    pool: BTreeSet<Record>,
+    pool: Pool,
     /// States that are over: nothing honest is built on them.
     past: BTreeMap<BlockHash, Roots>,
 }
 
 impl Application {
-    /// The state after the blocks of the archive, which starts on `anchor`.
-    pub(crate) fn new<'a>(anchor: BlockRef, archive: impl Iterator<Item = &'a Block>) -> Self {
+    /// The state after the blocks of the archive.
+    pub(crate) fn new<'a>(
+        registry: Arc<Registry>,
+        archive: impl Iterator<Item = &'a Block>,
+    ) -> Self {
+        let first = registry.first_epoch();
         let mut state = Self {
-            tip: anchor,
+            members: registry.founders(),
+            registry,
+            tip: first.anchor.block,
+            epochs: vec![Arc::new(EpochInfo::new(first))],
             roots: Roots::EMPTY,
-            committed: BTreeSet::new(),
+            committed: Taken::default(),
             pending: BTreeMap::new(),
-            pool: BTreeSet::new(),
+            pool: Pool::default(),
             past: BTreeMap::new(),
         };
         for block in archive {
-            state.apply(block);
+            let items = items(&block.body).unwrap_or_default();
+            state.apply(block, items);
         }
         state
     }
@@ -127,21 +144,61 @@ impl Application {
         self.tip
     }
 
-    /// A record came in. False if it is known already.
-    pub(crate) fn offer(&mut self, record: Record) -> bool {
-        !self.committed.contains(&record) && self.pool.insert(record)
+    /// The epoch that a block on the tip belongs to.
+    pub(crate) fn epoch(&self) -> &EpochInfo {
+        self.epochs.last().expect("there is always one")
     }
 
-    /// Number of records committed here.
+    /// An epoch up to that one.
+    pub(crate) fn epoch_of(&self, epoch: Epoch) -> Option<&EpochInfo> {
+        let at = usize::try_from(epoch.0).ok()?;
+        self.epochs.get(at).map(|epoch| &**epoch)
+    }
+
+    /// An item came in. False if it is known already, or worth nothing.
+    pub(crate) fn offer(&mut self, item: &Item) -> bool {
+        match item {
+            Item::Record(record) => {
+                !self.committed.records.contains(record) && self.pool.records.insert(*record)
+            }
+            Item::Evidence(evidence) => {
+                let accused = accused(evidence);
+                !self.committed.accused.contains(&accused)
+                    && self.proves(evidence)
+                    && self.pool.evidence.insert(accused, *evidence).is_none()
+            }
+            Item::Change(change) => {
+                let is_news = change.number >= self.committed.changes;
+                is_news && self.pool.changes.insert(change.number, *change).is_none()
+            }
+        }
+    }
+
+    /// Number of records and changes committed here.
     pub(crate) fn count(&self) -> usize {
-        self.committed.len()
+        let changes = usize::try_from(self.committed.changes).unwrap_or(usize::MAX);
+        self.committed.records.len() + changes
     }
 
-    pub(crate) fn has(&self, record: Record) -> bool {
-        self.committed.contains(&record)
+    /// Whether a record or change is committed here, or somebody's misdeed recorded.
+    pub(crate) fn has(&self, item: &Item) -> bool {
+        match item {
+            Item::Record(record) => self.committed.records.contains(record),
+            Item::Evidence(evidence) => self.has_accused(&accused(evidence)),
+            Item::Change(change) => change.number < self.committed.changes,
+        }
     }
 
-    /// How many records a block on `head` would include; `None` if that block's state is not known here.
+    pub(crate) fn has_accused(&self, accused: &(Epoch, ValidatorIndex)) -> bool {
+        self.committed.accused.contains(accused)
+    }
+
+    /// Evidence that waits here, for those that may not know it.
+    pub(crate) fn waiting_evidence(&self) -> impl Iterator<Item = &Evidence> {
+        self.pool.evidence.values()
+    }
+
+    /// How many items a block on `head` would include; `None` if that block's state is not known here.
     pub(crate) fn includable(&self, head: &BlockHash) -> Option<u32> {
         let count = self.candidates(head)?.len();
         Some(u32::try_from(count).unwrap_or(u32::MAX))
@@ -168,14 +225,15 @@ impl Application {
         Ok(block)
     }
 
-    /// A block with just these records, on any parent that was ever valid here; `None` if there was none such.
-    pub(crate) fn seal(&self, request: &BuildRequest, records: &[Record]) -> Option<Block> {
-        let body: Vec<u8> = records.iter().flat_map(|r| r.0.to_le_bytes()).collect();
+    /// A block with just these items, on any parent that was ever valid here; `None` if there was none such.
+    pub(crate) fn seal(&self, request: &BuildRequest, items: &[Item]) -> Option<Block> {
+        let body = body(items);
         let parent = &request.parent.block.hash;
         let roots = self
             .roots_of(parent)
             .or_else(|| self.past.get(parent).copied());
-        let roots = roots?.after(&body);
+        let roots = roots?.after(&body, items.len());
+        let next_set = self.next_set(request.height, items);
         let header = Header {
             version: HEADER_VERSION,
             chain: request.chain,
@@ -190,9 +248,9 @@ impl Application {
             log_size: roots.log_size,
             log_root: roots.log,
             status_root: roots.status,
-            flags: request.flags,
+            flags: next_set.map_or(request.flags, |_| request.flags.with(Flags::SEAL)),
             validator_set: request.validator_set,
-            next_set: SetHash::default(),
+            next_set: next_set.unwrap_or_default(),
         };
         Some(Block {
             header,
@@ -216,29 +274,31 @@ impl Application {
         if sha256(&[body]) != header.body_root || body.len() as u64 != u64::from(header.body_len) {
             return Ok(Verdict::BadDelivery);
         }
-        let Some(records) = records(body) else {
+        let Some(items) = items(body) else {
             return Ok(Verdict::Invalid);
         };
-        let distinct: BTreeSet<_> = records.iter().collect();
-        let taken = self.ancestors(&header.parent);
-        let sound = (!records.is_empty() || header.flags.is_anchor())
-            && distinct.len() == records.len()
-            && records.iter().all(|record| {
-                record.is_genuine() && !self.committed.contains(record) && !taken.contains(record)
-            })
-            && parent.after(body) == Roots::of(header)
-            && header.next_set == SetHash::default()
-            && !header.flags.is_seal();
+        let mut taken = self.taken(&header.parent);
+        let next_set = self.next_set(header.height, &items);
+        let changes = items.iter().filter(|item| matches!(item, Item::Change(_)));
+        let sound = (!items.is_empty() || header.flags.is_anchor())
+            && changes.count() <= 1
+            && items
+                .iter()
+                .all(|item| self.is_sound(item) && taken.add(item) && !self.has(item))
+            && parent.after(body, items.len()) == Roots::of(header)
+            && header.flags.is_seal() == next_set.is_some()
+            && header.next_set == next_set.unwrap_or_default();
         if !sound {
             return Ok(Verdict::Invalid);
         }
-        self.keep(block, records);
+        self.keep(block, items);
         Ok(Verdict::Valid)
     }
 
-    /// A block became final.
+    /// A block became final. If it ends its epoch, the next one is returned.
     pub(crate) fn commit(&mut self, block: &Block) -> Result<(), Violation> {
-        if block.header.parent != self.tip.hash || !self.pending.contains_key(&block.hash()) {
+        let pending = self.pending.remove(&block.hash());
+        let Some(pending) = pending.filter(|_| block.header.parent == self.tip.hash) else {
             return broken(
                 Invariant::Contract,
                 format!(
@@ -247,8 +307,14 @@ impl Application {
                     self.tip
                 ),
             );
-        }
-        self.apply(block);
+        };
+        let computed = self.roots.after(&block.body, pending.items.len());
+        check(
+            computed == Roots::of(&block.header),
+            Invariant::Roots,
+            || format!("{:?} against {computed:?}", block.header),
+        )?;
+        self.apply(block, pending.items);
         Ok(())
     }
 
@@ -256,27 +322,117 @@ impl Application {
         self.pending.remove(hash);
     }
 
-    fn keep(&mut self, block: &Block, records: Vec<Record>) {
+    fn keep(&mut self, block: &Block, items: Vec<Item>) {
         let pending = Pending {
             block: block.block_ref(),
             parent: block.header.parent,
-            records,
+            items,
             roots: Roots::of(&block.header),
         };
         self.pending.insert(pending.block.hash, pending);
     }
 
-    fn apply(&mut self, block: &Block) {
-        let records = records(&block.body).unwrap_or_default();
-        for record in &records {
-            self.pool.remove(record);
+    fn apply(&mut self, block: &Block, items: Vec<Item>) {
+        for item in &items {
+            self.committed.add(item);
+            match item {
+                Item::Record(record) => {
+                    self.pool.records.remove(record);
+                }
+                Item::Evidence(evidence) => {
+                    self.pool.evidence.remove(&accused(evidence));
+                }
+                Item::Change(change) => {
+                    self.pool.changes.remove(&change.number);
+                    if let Some(members) = change.apply(&self.members) {
+                        self.members = members;
+                    }
+                }
+            }
         }
-        self.committed.extend(records);
         self.past.insert(self.tip.hash, self.roots);
         self.tip = block.block_ref();
         self.roots = Roots::of(&block.header);
         let height = self.tip.height;
         self.pending.retain(|_, other| other.block.height > height);
+        if block.header.flags.is_seal()
+            && let Some(spec) = self.next_epoch(block)
+        {
+            self.epochs.push(Arc::new(EpochInfo::new(spec)));
+            let oldest = block.header.epoch.0.saturating_sub(MAX_AGE - 1);
+            self.pool.evidence.retain(|(epoch, _), _| epoch.0 >= oldest);
+        }
+    }
+
+    fn next_epoch(&self, seal: &Block) -> Option<EpochSpec> {
+        Some(EpochSpec {
+            chain: seal.header.chain,
+            epoch: seal.header.epoch.next()?,
+            set: self.registry.set(&self.members)?,
+            anchor: Tip::from(&seal.header),
+            restart: Hash::ZERO,
+        })
+    }
+
+    /// The next set's hash, if a block of this height with these items ends its epoch.
+    fn next_set(&self, height: Height, items: &[Item]) -> Option<SetHash> {
+        let change = items.iter().find_map(|item| match item {
+            Item::Change(change) => Some(change),
+            Item::Record(_) | Item::Evidence(_) => None,
+        });
+        let members = match change {
+            Some(change) => self.fitting(change)?,
+            None => {
+                let length = self.registry.epoch_length;
+                let age = height
+                    .0
+                    .saturating_sub(self.epoch().anchor().block.height.0);
+                if length == 0 || age != length {
+                    return None;
+                }
+                self.members.clone()
+            }
+        };
+        self.registry.set(&members).map(|set| set.hash())
+    }
+
+    /// The members after a change, if it may be made: at most max(1, f) authorities, and four stay.
+    fn fitting(&self, change: &Change) -> Option<Vec<usize>> {
+        let after = change.apply(&self.members)?;
+        self.registry.set(&after)?;
+        let touched: BTreeSet<_> = (0..64)
+            .filter(|validator| (change.leaves | change.joins) >> validator & 1 == 1)
+            .map(|validator| self.registry.authority(validator))
+            .collect();
+        let f = self.epoch().set().f();
+        (after.len() >= 4 && touched.len() <= f.max(1)).then_some(after)
+    }
+
+    fn is_sound(&self, item: &Item) -> bool {
+        match item {
+            Item::Record(record) => record.is_genuine(),
+            Item::Evidence(evidence) => self.proves(evidence),
+            Item::Change(change) => self.fitting(change).is_some(),
+        }
+    }
+
+    /// Whether both votes are signed, by a validator of an epoch that is not too old.
+    fn proves(&self, evidence: &Evidence) -> bool {
+        let (a, b) = evidence.votes();
+        let now = self.epoch().epoch().0;
+        let at = usize::try_from(a.epoch.0).unwrap_or(usize::MAX);
+        let Some(epoch) = self.epochs.get(at).filter(|_| a.epoch.0 + MAX_AGE > now) else {
+            return false;
+        };
+        let Some(member) = epoch.set().get(a.signer) else {
+            return false;
+        };
+        let verifier = self.registry.crypto.verifier();
+        [a, b].into_iter().all(|vote| {
+            let message = vote.statement().sign_bytes(epoch.context());
+            let verified = verifier.verify(&member.vote, &message, &vote.signature);
+            verified.is_ok()
+        })
     }
 
     fn roots_of(&self, hash: &BlockHash) -> Option<Roots> {
@@ -287,26 +443,42 @@ impl Application {
         }
     }
 
-    fn candidates(&self, head: &BlockHash) -> Option<Vec<Record>> {
+    /// Evidence first, then the next change, then records.
+    fn candidates(&self, head: &BlockHash) -> Option<Vec<Item>> {
         self.roots_of(head)?;
-        let taken = self.ancestors(head);
+        let taken = self.taken(head);
+        let change = self.pool.changes.get(&taken.changes);
+        let change = change.filter(|change| self.fitting(change).is_some());
+        let evidence = self.pool.evidence.iter();
+        let evidence = evidence.filter(|(accused, _)| !taken.accused.contains(accused));
+        let records = self.pool.records.iter();
+        let records = records.filter(|record| !taken.records.contains(record));
         Some(
-            self.pool
-                .iter()
-                .filter(|record| !taken.contains(*record))
+            evidence
+                .map(|(_, evidence)| Item::Evidence(*evidence))
+                .chain(change.map(|change| Item::Change(*change)))
+                .chain(records.map(|record| Item::Record(*record)))
                 .take(MAX_RECORDS)
-                .copied()
                 .collect(),
         )
     }
 
-    /// The records of a block and its unfinalized ancestors.
-    fn ancestors(&self, head: &BlockHash) -> BTreeSet<Record> {
-        let mut taken = BTreeSet::new();
+    /// What a block and its unfinalized ancestors have used up, and how many changes there were in all.
+    fn taken(&self, head: &BlockHash) -> Taken {
+        let mut taken = Taken {
+            changes: self.committed.changes,
+            ..Taken::default()
+        };
+        let mut chain = Vec::new();
         let mut at = head;
         while let Some(pending) = self.pending.get(at) {
-            taken.extend(&pending.records);
+            chain.push(pending);
             at = &pending.parent;
+        }
+        for pending in chain.into_iter().rev() {
+            for item in &pending.items {
+                taken.add(item);
+            }
         }
         taken
     }
@@ -315,49 +487,85 @@ impl Application {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::Crypto;
+    use crate::plan::Plan;
     use crate::roster::{self, Roster};
-    use ledger::header::Flags;
-    use ledger::id::{Height, TimeMs, View};
+    use ledger::id::{TimeMs, View};
 
     fn request(roster: &Roster) -> BuildRequest {
+        let first = roster.first();
         BuildRequest {
-            chain: roster.spec.chain,
-            epoch: roster.spec.epoch,
+            chain: first.chain(),
+            epoch: first.epoch(),
             view: View(1),
-            parent: roster.spec.anchor,
+            parent: *first.anchor(),
             height: Height(1),
-            proposer: roster::index(0),
+            proposer: ValidatorIndex(0),
             time_ms: TimeMs(roster::BIRTH.0 + 5),
             flags: Flags::NONE,
-            validator_set: roster.info.set_hash(),
+            validator_set: first.set_hash(),
         }
+    }
+
+    fn record(number: u32) -> Item {
+        Item::Record(Record::submit(number))
     }
 
     #[test]
     fn a_block_is_valid_once_and_only_with_genuine_records() {
-        let roster = Roster::new(1, 4, Crypto::Mock);
+        let roster = Roster::new(&Plan::calm(1, 4));
         let request = request(&roster);
-        let mut app = Application::new(roster.spec.anchor.block, [].iter());
+        let mut app = Application::new(Arc::clone(&roster.registry), [].iter());
         assert!(app.build(&request).expect("known parent").is_none());
-        assert!(app.offer(Record::submit(1)) && app.offer(Record::submit(2)));
+        assert!(app.offer(&record(1)) && app.offer(&record(2)));
         let block = app.build(&request).expect("known parent").expect("a block");
         assert_eq!(app.validate(&block).expect("known"), Verdict::Valid);
         assert_eq!(app.includable(&block.hash()), Some(0));
         assert_eq!(app.includable(&request.parent.block.hash), Some(2));
         for bad in [
             vec![],
-            vec![Record::forged(1)],
-            vec![Record::submit(1), Record::submit(1)],
+            vec![Item::Record(Record::forged(1))],
+            vec![record(1), record(1)],
         ] {
             let bad = app.seal(&request, &bad).expect("known parent");
             assert_eq!(app.validate(&bad).expect("known"), Verdict::Invalid);
         }
         let mut mixed = block.clone();
-        mixed.body = Body::from(vec![0; 16]);
+        mixed.body = Body::from(vec![0; 18]);
         assert_eq!(app.validate(&mixed).expect("known"), Verdict::BadDelivery);
         app.commit(&block).expect("valid child");
         assert_eq!(app.count(), 2);
         assert!(app.commit(&block).is_err(), "not a child of itself");
+    }
+
+    #[test]
+    fn a_change_seals_its_epoch_and_defines_the_next_set() {
+        let mut plan = Plan::calm(1, 4);
+        plan.joiners = vec![2, 4];
+        let roster = Roster::new(&plan);
+        let request = request(&roster);
+        let mut app = Application::new(Arc::clone(&roster.registry), [].iter());
+        let swap = Change {
+            number: 0,
+            leaves: 1 << 2,
+            joins: 1 << 4,
+        };
+        let too_many = Change {
+            joins: 1 << 5,
+            ..swap
+        };
+        let bad = app.seal(&request, &[Item::Change(too_many)]);
+        let bad = bad.expect("known parent");
+        assert_eq!(app.validate(&bad).expect("known"), Verdict::Invalid);
+        assert!(app.offer(&Item::Change(swap)));
+        let block = app.build(&request).expect("known parent").expect("a block");
+        assert!(block.header.flags.is_seal());
+        let mut open = block.clone();
+        open.header.flags = Flags::NONE;
+        assert_eq!(app.validate(&open).expect("known"), Verdict::Invalid);
+        app.commit(&block).expect("valid child");
+        assert_eq!(app.members, [0, 1, 3, 4]);
+        assert_eq!(app.epoch().epoch(), Epoch(1));
+        assert_eq!(app.epoch().set_hash(), block.header.next_set);
+        assert_eq!(app.epoch().anchor().block, block.block_ref());
     }
 }

@@ -1,6 +1,8 @@
 //! What survives a crash: the journal's synced batches and the synced end of the block archive.
 
-use consensus::{Archived, Block, JournalState, Record, Tip};
+use crate::application::Application;
+use crate::node::spec;
+use consensus::{Archived, Block, EpochInfo, JournalState, Record, Sealed, Tip};
 use ledger::certificate::Certificate;
 
 /// A block of the archive with its own finalization, if it has one.
@@ -32,17 +34,31 @@ impl Disk {
             .collect()
     }
 
-    pub(crate) fn archived(&self, anchor: Tip) -> Archived {
+    /// How the epoch before that of the archive's end was finalized.
+    pub(crate) fn previous(&self, application: &Application) -> Option<Sealed> {
+        let epoch = application.epoch();
+        let before = application.epoch_of(epoch.epoch().prev()?)?;
+        let anchor = epoch.anchor().block;
+        let at = usize::try_from(anchor.height.0).ok()?.checked_sub(1)?;
+        let finalization = self.archive.get(at)?.1.clone();
+        finalization.map(|finalization| Sealed {
+            spec: spec(before),
+            finalization,
+        })
+    }
+
+    pub(crate) fn archived(&self, epoch: &EpochInfo) -> Archived {
         Archived {
             tip: self
                 .archive
                 .last()
-                .map_or(anchor, |(block, _)| Tip::from(&block.header)),
+                .map_or_else(|| *epoch.anchor(), |(block, _)| Tip::from(&block.header)),
             finalization: self
                 .archive
                 .iter()
                 .rev()
-                .find_map(|(_, certificate)| certificate.clone()),
+                .find_map(|(_, certificate)| certificate.clone())
+                .filter(|certificate| certificate.epoch() == epoch.epoch()),
         }
     }
 }

@@ -14,6 +14,7 @@ mod campaign;
 mod clock;
 mod crypto;
 mod disk;
+mod items;
 mod network;
 mod node;
 mod oracle;

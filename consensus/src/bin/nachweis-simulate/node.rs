@@ -7,8 +7,11 @@ use crate::disk::{Disk, Frame};
 use crate::roster::Roster;
 use crate::violation::{Invariant, Violation, broken};
 use consensus::{
-    Commit, Config, Engine, EngineStatus, Event, Identity, Now, Output, Record, Seq, Setup,
+    Commit, Config, Engine, EngineStatus, EpochInfo, EpochSpec, Event, Identity, Now, Output,
+    Record, Seq, Setup,
 };
+
+use std::sync::Arc;
 
 /// Most outputs that one event may cause: more would be a loop.
 const MAX_OUTPUTS: usize = 4_096;
@@ -30,6 +33,8 @@ pub(crate) struct Process {
     pub(crate) incarnation: u32,
     /// Number of the last timer set; older ones are dropped.
     pub(crate) timer: u64,
+    /// When evidence that waits may be pushed again.
+    pub(crate) push_again: Time,
     /// Whether a `WorkChanged` is on its way.
     pub(crate) work_asked: bool,
     /// The newest head.
@@ -78,35 +83,36 @@ impl Node {
         config: Config,
     ) -> Result<(), Violation> {
         self.incarnations += 1;
-        let anchor = roster.spec.anchor;
+        let blocks = self.disk.archive.iter().map(|(block, _)| block);
+        let application = Application::new(Arc::clone(&roster.registry), blocks);
         let setup = Setup {
             config,
-            epoch: roster.spec.clone(),
-            previous: None,
+            epoch: spec(application.epoch()),
+            previous: self.disk.previous(&application),
             identity: Identity {
                 signer: Some(roster.signer(self.index)),
                 instance: (self.index as u64) << 32 | u64::from(self.incarnations),
             },
             journal: self.disk.journal_state(),
             records: self.disk.replay(),
-            archived: self.disk.archived(anchor),
+            archived: self.disk.archived(application.epoch()),
         };
         let tip = setup.archived.tip.block;
-        let engine = match Engine::recover(setup, roster.crypto.verifier()) {
+        let engine = match Engine::recover(setup, roster.crypto().verifier()) {
             Ok(engine) => engine,
             Err(error) => {
                 let detail = format!("#{} does not start: {error}", self.index);
                 return broken(Invariant::Contract, detail);
             }
         };
-        let blocks = self.disk.archive.iter().map(|(block, _)| block);
         self.process = Some(Process {
             last_status: engine.status(),
             engine,
-            application: Application::new(anchor.block, blocks),
+            application,
             started: now,
             incarnation: self.incarnations,
             timer: 0,
+            push_again: 0,
             work_asked: false,
             head: tip,
             buffer: Vec::new(),
@@ -177,6 +183,17 @@ impl Node {
     }
 }
 
+/// What defines an epoch.
+pub(crate) fn spec(info: &EpochInfo) -> EpochSpec {
+    EpochSpec {
+        chain: info.chain(),
+        epoch: info.epoch(),
+        set: info.set().clone(),
+        anchor: *info.anchor(),
+        restart: info.restart(),
+    }
+}
+
 impl Process {
     /// All that the engine wants to be done.
     pub(crate) fn drain(&mut self) -> Result<Vec<Output>, Violation> {
@@ -227,6 +244,14 @@ impl Process {
         };
         self.sync = Some(Sync::Snapshot(records));
         true
+    }
+
+    /// The records of a new segment that is being written.
+    pub(crate) fn pruning(&self) -> &[Record] {
+        match &self.sync {
+            Some(Sync::Snapshot(records)) => records,
+            Some(Sync::Batch(..)) | None => &[],
+        }
     }
 
     /// Applies final blocks and queues them for the archive.

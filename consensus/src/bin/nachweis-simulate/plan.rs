@@ -59,6 +59,12 @@ pub(crate) struct Plan {
     pub(crate) crypto: Crypto,
     pub(crate) timing: Timing,
     pub(crate) rules: Rules,
+    /// Validators of later epochs, each by its authority.
+    pub(crate) joiners: Vec<u16>,
+    /// Validators with a second computer: it has the same keys.
+    pub(crate) doubles: Vec<usize>,
+    /// An epoch ends after so many blocks; 0 = never.
+    pub(crate) epoch_length: u64,
     pub(crate) byzantine: BTreeMap<usize, Vec<Mischief>>,
     pub(crate) dead: BTreeSet<usize>,
     pub(crate) clocks: Vec<Clock>,
@@ -81,6 +87,9 @@ impl Plan {
             crypto: Crypto::Mock,
             timing: Timing::default(),
             rules: Rules::default(),
+            joiners: Vec::new(),
+            doubles: Vec::new(),
+            epoch_length: 0,
             byzantine: BTreeMap::new(),
             dead: BTreeSet::new(),
             clocks: vec![Clock::default(); n],
@@ -125,9 +134,19 @@ impl Plan {
         plan
     }
 
-    /// Validators that are neither byzantine nor dead.
-    pub(crate) fn is_honest(&self, node: usize) -> bool {
-        !self.byzantine.contains_key(&node)
+    /// Number of validators over all epochs.
+    pub(crate) const fn validators(&self) -> usize {
+        self.n + self.joiners.len()
+    }
+
+    /// Number of computers.
+    pub(crate) const fn nodes(&self) -> usize {
+        self.validators() + self.doubles.len()
+    }
+
+    /// Whether a validator is not byzantine.
+    pub(crate) fn is_honest(&self, validator: usize) -> bool {
+        !self.byzantine.contains_key(&validator)
     }
 
     const fn f(&self) -> usize {

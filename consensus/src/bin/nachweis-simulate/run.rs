@@ -59,7 +59,7 @@ pub(crate) fn finish(world: &mut World, deadline: Time) -> Result<(), Failure> {
 /// I16: once all is final, there is one view change per dead leader, and then nothing.
 pub(crate) fn rest(world: &mut World) -> Result<(), Failure> {
     // Byzantine validators could go on for ever; what is asked here is that honest ones do not.
-    for node in 0..world.plan.n {
+    for node in 0..world.plan.nodes() {
         if !world.plan.is_honest(node) {
             world
                 .fault(Fault::Die { node })
@@ -88,17 +88,17 @@ fn power_cut(world: &mut World) -> Result<(), Failure> {
     if !world.plan.seed.is_multiple_of(2) {
         return Ok(());
     }
-    for node in 0..world.plan.n {
-        let pruned = world.prune_at_rest(node);
+    for node in 0..world.plan.nodes() {
+        let pruned = world.prune_at_rest(node)?;
         check(
-            pruned.is_none_or(|records| records <= NEEDED + world.plan.n),
+            pruned.is_none_or(|records| records <= NEEDED + world.plan.nodes()),
             Invariant::Bounds,
             || format!("#{node} still needs {pruned:?} records when all is final"),
         )
         .map_err(|violation| world.failure(violation))?;
         world.crash(node);
     }
-    for node in 0..world.plan.n {
+    for node in 0..world.plan.nodes() {
         world
             .start(node)
             .map_err(|violation| world.failure(violation))?;

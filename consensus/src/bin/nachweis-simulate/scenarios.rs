@@ -330,7 +330,7 @@ fn a_leader_that_dies_after_half_of_its_proposals_delays_one_view() {
         }));
         world.submit(0);
         world = run_until(world, 1_150);
-        let leader = world.roster.info.leader(ledger::id::View(1));
+        let leader = world.roster.first().leader(ledger::id::View(1));
         world.gate = None;
         world.crash(usize::from(leader.0));
         world.nodes[usize::from(leader.0)].gone = true;

@@ -19,7 +19,10 @@ pub(crate) enum Invariant {
     Certificates,
     Bounds,
     Times,
+    Epochs,
+    Roots,
     Quiescence,
+    Journal,
     Alarm,
     Contract,
     HonestRefused,
@@ -37,11 +40,16 @@ impl fmt::Display for Invariant {
             Self::FinalizedIsNotarized => "I6 what is finalized was notarized",
             Self::Prefix => "I7 the committed prefix only grows",
             Self::Records => "I8 every committed record was submitted, is valid, and is there once",
-            Self::Evidence => "I9 no evidence against an honest validator",
+            Self::Evidence => {
+                "I9 evidence is against misbehaving validators only, and none is lost"
+            }
             Self::Durability => "I10 nothing leaves before what it depends on is durable",
             Self::Certificates => "I11 every accepted certificate verifies",
             Self::Bounds => "I12 queues and maps stay within their bounds",
             Self::Times => "I13 block times increase and lie near an honest clock",
+            Self::Epochs => "I14 an epoch starts only on the SEAL block of the one before",
+            Self::Roots => "I15 equal blocks have equal log and status roots",
+            Self::Journal => "I17 the journal stays small",
             Self::Quiescence => "I16 an idle network is silent",
             Self::Alarm => "I18 no alarm without cause",
             Self::Contract => "the contract between engine and driver",

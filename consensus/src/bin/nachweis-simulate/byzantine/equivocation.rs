@@ -1,7 +1,7 @@
 //! An equivocating leader: two blocks for two halves, or one block on two parents.
 
 use super::{Behaviour, Hand};
-use crate::application::records;
+use crate::items::items;
 use consensus::message::Proposal;
 use consensus::{Block, Message};
 use ledger::id::View;
@@ -45,7 +45,7 @@ fn another(hand: &mut Hand<'_>, proposal: &Proposal) -> Option<Message> {
         other.parent_view = other.parent_view.saturating_sub(1);
         return Some(Message::Proposal(other));
     }
-    let mut content = records(&block.body)?;
+    let mut content = items(&block.body)?;
     let mut request = hand.request_of(block);
     if content.len() > 1 && hand.random.chance(500) {
         content.pop();

@@ -21,7 +21,7 @@ impl Behaviour for Forged {
         }
         let at = hand.random.index(hand.lore.certificates.len());
         let mut bytes = codec::encode(&hand.lore.certificates[at]);
-        let width = hand.n().div_ceil(8);
+        let width = hand.epoch().set().n().div_ceil(8);
         let signatures = BITMAP + width + 4;
         match hand.random.below(9) {
             0 => bytes[KIND] = if bytes[KIND] == 1 { 3 } else { 1 },

@@ -12,7 +12,7 @@ pub(super) struct Greed;
 impl Behaviour for Greed {
     fn tick(&mut self, hand: &mut Hand<'_>) {
         let to = hand.somebody();
-        let epoch = hand.roster.spec.epoch;
+        let epoch = hand.epoch().epoch();
         let nowhere = BlockRef {
             height: Height(1 << 63),
             hash: BlockHash(Hash([9; 32])),

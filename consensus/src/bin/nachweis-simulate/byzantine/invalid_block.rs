@@ -1,7 +1,7 @@
 //! Proposes invalid blocks: wrong roots, forged or repeated records, nothing in it, wrong header fields.
 
 use super::{Behaviour, Hand};
-use crate::application::{Record, records};
+use crate::items::{Item, Record, items};
 use consensus::message::Proposal;
 use consensus::{Block, Message};
 use ledger::hash::Hash;
@@ -36,8 +36,12 @@ impl Behaviour for InvalidBlock {
 fn spoil(hand: &mut Hand<'_>, proposal: &Proposal) -> Option<Block> {
     let mut block = proposal.block.clone();
     let request = hand.request_of(&block);
-    let content = records(&block.body)?;
-    let number = content.first().map_or(0, |record| record.number());
+    let content = items(&block.body)?;
+    let number = content.iter().find_map(|item| match item {
+        Item::Record(record) => Some(record.number()),
+        Item::Evidence(_) | Item::Change(_) => None,
+    });
+    let number = number.unwrap_or(0);
     match hand.random.below(10) {
         0 => block.header.log_root = Hash::ZERO,
         1 => block.header.status_root = Hash::ZERO,
@@ -46,11 +50,15 @@ fn spoil(hand: &mut Hand<'_>, proposal: &Proposal) -> Option<Block> {
         4 => block.header.body_len = u32::MAX,
         5 => block.header.flags = Flags::SEAL,
         6 => block.header.version = 2,
-        7 => return hand.application.seal(&request, &[Record::forged(number)]),
+        7 => {
+            return hand
+                .application
+                .seal(&request, &[Item::Record(Record::forged(number))]);
+        }
         8 => {
             return hand
                 .application
-                .seal(&request, &[Record::submit(number); 2]);
+                .seal(&request, &[Item::Record(Record::submit(number)); 2]);
         }
         _ => return hand.application.seal(&request, &[]),
     }

@@ -26,12 +26,12 @@ mod wrong_time;
 use crate::application::Application;
 use crate::clock::Time;
 use crate::random::Random;
-use crate::roster::{self, Roster};
+use crate::roster::Roster;
 use consensus::message::Proposal;
-use consensus::{Block, BuildRequest, Message, Peer, Signer, Tip};
+use consensus::{Block, BuildRequest, EpochInfo, Message, Signer, Tip};
 use ledger::certificate::Certificate;
 use ledger::header::{BlockRef, Flags};
-use ledger::id::{TimeMs, View};
+use ledger::id::{TimeMs, ValidatorIndex, View};
 use ledger::vote::{Statement, Vote, VoteKind};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -158,8 +158,8 @@ impl Lore {
     }
 
     /// In which view a block was certified, as far as was seen; the anchor in view 0.
-    fn view_of(&self, roster: &Roster, block: &BlockRef) -> Option<View> {
-        if *block == roster.spec.anchor.block {
+    fn view_of(&self, epoch: &EpochInfo, block: &BlockRef) -> Option<View> {
+        if *block == epoch.anchor().block {
             return Some(View(0));
         }
         let newest = self.certificates.iter().rev();
@@ -193,8 +193,20 @@ struct Hand<'a> {
 }
 
 impl Hand<'_> {
+    /// Number of nodes.
     fn n(&self) -> usize {
-        self.roster.n()
+        self.roster.nodes()
+    }
+
+    /// The epoch that this node is in.
+    fn epoch(&self) -> &EpochInfo {
+        self.application.epoch()
+    }
+
+    /// Its position there; 0 if it has none.
+    fn index(&self) -> ValidatorIndex {
+        let index = self.roster.index_in(self.epoch(), self.me);
+        index.unwrap_or_default()
     }
 
     fn send(&mut self, to: usize, message: &Message) {
@@ -225,7 +237,7 @@ impl Hand<'_> {
     }
 
     fn is_leader(&self, view: View) -> bool {
-        self.roster.info.leader(view) == roster::index(self.me)
+        self.epoch().leader(view) == self.index()
     }
 
     fn vote(&self, kind: VoteKind, view: View, block: BlockRef) -> Vote {
@@ -235,13 +247,13 @@ impl Hand<'_> {
             block
         };
         let statement = Statement { kind, view, block };
-        let message = statement.sign_bytes(self.roster.info.context());
+        let message = statement.sign_bytes(self.epoch().context());
         Vote {
-            epoch: self.roster.spec.epoch,
+            epoch: self.epoch().epoch(),
             view,
             kind,
             block,
-            signer: roster::index(self.me),
+            signer: self.index(),
             signature: self.signer.sign(&message),
         }
     }
@@ -383,9 +395,4 @@ impl Shell {
             each(&mut **behaviour, &mut hand);
         }
     }
-}
-
-/// The node behind a peer, for addressing.
-pub(crate) fn node_of(roster: &Roster, peer: &Peer) -> usize {
-    roster.node_of(peer)
 }

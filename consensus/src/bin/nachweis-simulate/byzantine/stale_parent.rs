@@ -2,7 +2,7 @@
 //! that would allow it. Shows its own Finalize votes to one victim only, so that the others may not know better.
 
 use super::{Behaviour, Hand};
-use crate::application::records;
+use crate::items::items;
 use consensus::Message;
 use consensus::message::Proposal;
 use ledger::header::BlockRef;
@@ -64,17 +64,17 @@ fn stale(hand: &mut Hand<'_>, proposal: &Proposal) -> Option<Message> {
             Some(Message::Proposal(stale))
         }
         2 => {
-            stale.parent_view = hand.lore.view_of(hand.roster, &before)?;
+            stale.parent_view = hand.lore.view_of(hand.epoch(), &before)?;
             let again = hand.lore.blocks.get(&before)?.clone();
             Some(hand.propose(&stale, again))
         }
         _ => {
-            stale.parent_view = hand.lore.view_of(hand.roster, &before)?;
+            stale.parent_view = hand.lore.view_of(hand.epoch(), &before)?;
             let mut request = hand.request_of(&passed);
             request.view = stale.view;
             request.proposer = header.proposer;
             request.time_ms = header.time_ms;
-            let content = records(&passed.body)?;
+            let content = items(&passed.body)?;
             let sibling = hand.application.seal(&request, &content)?;
             Some(hand.propose(&stale, sibling))
         }

@@ -1,7 +1,7 @@
 //! Proposes with times at and beyond the edges of what the time rule allows.
 
 use super::{Behaviour, Hand};
-use crate::application::records;
+use crate::items::items;
 use consensus::Message;
 use ledger::id::{TimeMs, View};
 
@@ -23,7 +23,7 @@ impl Behaviour for WrongTime {
             if proposal.block.header.view != proposal.view {
                 return Some(message);
             }
-            let content = records(&proposal.block.body)?;
+            let content = items(&proposal.block.body)?;
             let mut request = hand.request_of(&proposal.block);
             request.time_ms = match hand.random.below(6) {
                 0 => TimeMs(u64::MAX),

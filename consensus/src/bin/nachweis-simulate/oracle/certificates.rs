@@ -7,7 +7,7 @@ use crate::violation::{Checked, Invariant, check};
 use ledger::certificate::Certificate;
 use ledger::codec;
 use ledger::header::BlockRef;
-use ledger::id::{ValidatorIndex, View};
+use ledger::id::{Epoch, ValidatorIndex, View};
 use ledger::vote::VoteKind;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,9 +18,9 @@ const QUORUM: [usize; 16] = [1, 2, 3, 3, 4, 5, 5, 6, 7, 7, 8, 9, 9, 10, 11, 11];
 #[derive(Default)]
 pub(super) struct Certificates {
     checked: BTreeSet<u64>,
-    notarized: BTreeMap<View, BlockRef>,
-    finalized: BTreeMap<View, BlockRef>,
-    nullified: BTreeSet<View>,
+    notarized: BTreeMap<(Epoch, View), BlockRef>,
+    finalized: BTreeMap<(Epoch, View), BlockRef>,
+    nullified: BTreeSet<(Epoch, View)>,
 }
 
 impl Certificates {
@@ -33,7 +33,8 @@ impl Certificates {
         check(verifies(roster, &bytes), Invariant::Certificates, || {
             trace::certificate(certificate)
         })?;
-        let (view, block) = (certificate.view(), certificate.block());
+        let view = (certificate.epoch(), certificate.view());
+        let block = certificate.block();
         match certificate.kind() {
             VoteKind::Notarize => one(&mut self.notarized, view, block)?,
             VoteKind::Finalize => one(&mut self.finalized, view, block)?,
@@ -45,33 +46,46 @@ impl Certificates {
         check(
             finalized.is_none() || !self.nullified.contains(&view),
             Invariant::NullifiedAndFinalized,
-            || format!("view {view}"),
+            || format!("view {} of epoch {}", view.1, view.0),
         )?;
         let differ = matches!((finalized, self.notarized.get(&view)), (Some(f), Some(n)) if f != n);
         check(!differ, Invariant::FinalizedIsNotarized, || {
-            format!("view {view}: {finalized:?} was not the notarized block")
+            format!(
+                "view {} of epoch {}: {finalized:?} was not the notarized block",
+                view.1, view.0
+            )
         })
     }
 }
 
-fn one(map: &mut BTreeMap<View, BlockRef>, view: View, block: BlockRef) -> Checked {
+fn one(
+    map: &mut BTreeMap<(Epoch, View), BlockRef>,
+    view: (Epoch, View),
+    block: BlockRef,
+) -> Checked {
     let first = *map.entry(view).or_insert(block);
     check(first == block, Invariant::OneNotarization, || {
-        format!("view {view}: {first:?} and {block:?}")
+        format!(
+            "view {} of epoch {}: {first:?} and {block:?}",
+            view.1, view.0
+        )
     })
 }
 
 /// An independent verifier: reads the bytes itself (consensus.md, 3.1 and 3.3).
 fn verifies(roster: &Roster, bytes: &[u8]) -> bool {
-    let n = roster.n();
     let (Some(&kind), Some(statement)) = (bytes.first(), bytes.get(9..57)) else {
         return false;
     };
-    let Some(epoch) = bytes.get(1..9) else {
+    let Some(epoch) = bytes.get(1..9).and_then(|bytes| bytes.try_into().ok()) else {
         return false;
     };
+    let Some(info) = roster.epoch(Epoch(u64::from_le_bytes(epoch))) else {
+        return false;
+    };
+    let n = info.set().n();
     let mut message = b"nachweis/vote/v1\0".to_vec();
-    message.extend_from_slice(roster.info.context().as_bytes());
+    message.extend_from_slice(info.context().as_bytes());
     message.push(kind);
     message.extend_from_slice(statement);
     let width = n.div_ceil(8);
@@ -83,8 +97,7 @@ fn verifies(roster: &Roster, bytes: &[u8]) -> bool {
         .filter(|i| bitmap[usize::from(i / 8)] >> (i % 8) & 1 == 1)
         .collect();
     let signatures = tail.get(8 + width..).unwrap_or_default();
-    epoch == roster.spec.epoch.0.to_le_bytes()
-        && tail[..4] == u32::try_from(width).unwrap_or(0).to_le_bytes()
+    tail[..4] == u32::try_from(width).unwrap_or(0).to_le_bytes()
         && signers.len() >= QUORUM[n - 1]
         && tail.get(4 + width..8 + width)
             == Some(&u32::try_from(signers.len()).unwrap_or(0).to_le_bytes()[..])
@@ -94,9 +107,9 @@ fn verifies(roster: &Roster, bytes: &[u8]) -> bool {
             .zip(signatures.chunks(64))
             .all(|(signer, bytes)| {
                 let signature = bytes.try_into().map(ledger::key::RawSignature);
-                match (roster.spec.set.get(ValidatorIndex(*signer)), signature) {
+                match (info.set().get(ValidatorIndex(*signer)), signature) {
                     (Some(member), Ok(signature)) => roster
-                        .crypto
+                        .crypto()
                         .verifier()
                         .verify(&member.vote, &message, &signature)
                         .is_ok(),
@@ -109,7 +122,7 @@ fn verifies(roster: &Roster, bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::crypto::Crypto;
-    use crate::roster;
+    use crate::plan::Plan;
     use ledger::certificate::VerifiedCertificate;
     use ledger::vote::{Statement, Vote};
 
@@ -120,19 +133,19 @@ mod tests {
             view: View(3),
             block: BlockRef::default(),
         };
-        let message = statement.sign_bytes(roster.info.context());
-        let votes: Vec<_> = (0..signers)
+        let message = statement.sign_bytes(roster.first().context());
+        let votes: Vec<_> = (0..u16::try_from(signers).expect("few"))
             .map(|node| Vote {
-                epoch: roster.spec.epoch,
+                epoch: Epoch(0),
                 view: View(3),
                 kind: VoteKind::Nullify,
                 block: BlockRef::default(),
-                signer: roster::index(node),
-                signature: roster.signer(node).sign(&message),
+                signer: ValidatorIndex(node),
+                signature: roster.signer(node.into()).sign(&message),
             })
             .collect();
-        let set = &roster.spec.set;
-        VerifiedCertificate::assemble(statement, roster.spec.epoch, set, &votes)
+        let set = roster.first().set();
+        VerifiedCertificate::assemble(statement, Epoch(0), set, &votes)
             .map(|certificate| certificate.encode())
     }
 
@@ -140,7 +153,9 @@ mod tests {
     fn the_verifier_agrees_on_good_ones_and_refuses_every_changed_byte() {
         for n in [4, 5, 7, 10] {
             for crypto in [Crypto::Mock, Crypto::Real] {
-                let roster = Roster::new(n as u64, n, crypto);
+                let mut plan = Plan::calm(n as u64, n);
+                plan.crypto = crypto;
+                let roster = Roster::new(&plan);
                 let good = nullification(&roster, n).expect("a quorum");
                 assert!(verifies(&roster, &good));
                 for at in 0..good.len() {

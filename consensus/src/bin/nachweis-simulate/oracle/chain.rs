@@ -1,14 +1,20 @@
-//! I1, I2, I7, I8 and I13: the one chain that all nodes commit.
+//! I1, I2, I7, I8, I13 and I14: the one chain that all nodes commit.
 
-use crate::application::{Record, records};
-use crate::clock::Time;
+use crate::application::accused;
+use crate::items::{Change, Item, Record, items};
 use crate::trace;
-use crate::violation::{Checked, Invariant, check};
+use crate::violation::{Checked, Invariant, Violation, check};
 use consensus::{Block, Tip};
-use ledger::hash::BlockHash;
+use ledger::hash::{BlockHash, Hash, SetHash};
 use ledger::header::BlockRef;
-use ledger::id::TimeMs;
+use ledger::id::{Epoch, TimeMs, ValidatorIndex};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// A SEAL block, and the set that it defines.
+struct Seal {
+    block: BlockRef,
+    next_set: SetHash,
+}
 
 /// The chain as the first node to reach each height committed it.
 pub(crate) struct Chain {
@@ -17,10 +23,13 @@ pub(crate) struct Chain {
     times: BTreeMap<BlockHash, TimeMs>,
     submitted: BTreeSet<Record>,
     included: BTreeSet<Record>,
+    /// All changes that were submitted, by number.
+    changes: BTreeMap<u32, Change>,
+    accused: BTreeSet<(Epoch, ValidatorIndex)>,
+    /// The ends of the epochs, from epoch 0 on.
+    seals: Vec<Seal>,
     /// Height that each node has reached in its present process.
     reached: BTreeMap<usize, u64>,
-    /// When each height was committed first.
-    pub(crate) first_commit: Vec<Time>,
 }
 
 impl Chain {
@@ -31,21 +40,44 @@ impl Chain {
             times: BTreeMap::from([(anchor.block.hash, anchor.time_ms)]),
             submitted: BTreeSet::new(),
             included: BTreeSet::new(),
+            changes: BTreeMap::new(),
+            accused: BTreeSet::new(),
+            seals: Vec::new(),
             reached: BTreeMap::new(),
-            first_commit: Vec::new(),
         }
     }
 
-    pub(crate) fn submitted(&mut self, record: Record) {
-        self.submitted.insert(record);
+    /// Somebody entitled to it submitted this.
+    pub(crate) fn submitted(&mut self, item: Item) {
+        match item {
+            Item::Record(record) => {
+                self.submitted.insert(record);
+            }
+            Item::Change(change) => {
+                self.changes.insert(change.number, change);
+            }
+            Item::Evidence(_) => {}
+        }
     }
 
-    pub(crate) const fn all_submitted(&self) -> &BTreeSet<Record> {
-        &self.submitted
+    /// All records and changes that must become final.
+    pub(crate) fn all_submitted(&self) -> impl Iterator<Item = Item> + use<'_> {
+        let records = self.submitted.iter().copied().map(Item::Record);
+        records.chain(self.changes.values().copied().map(Item::Change))
+    }
+
+    /// How many they are.
+    pub(crate) fn expected(&self) -> usize {
+        self.submitted.len() + self.changes.len()
     }
 
     pub(crate) fn height(&self) -> u64 {
         self.blocks.len() as u64
+    }
+
+    /// Epoch that a block on the last one belongs to.
+    pub(crate) fn epoch(&self) -> Epoch {
+        Epoch(self.seals.len() as u64)
     }
 
     pub(super) fn time_of(&self, hash: &BlockHash) -> Option<TimeMs> {
@@ -60,8 +92,26 @@ impl Chain {
         })
     }
 
-    /// A node commits a block.
-    pub(super) fn committed(&mut self, now: Time, node: usize, block: &Block) -> Checked {
+    /// A node begins an epoch: only on the SEAL block of the one before.
+    pub(super) fn entered(
+        &self,
+        node: usize,
+        epoch: Epoch,
+        (set, anchor, restart): (SetHash, BlockHash, Hash),
+    ) -> Checked {
+        let begun = || format!("#{node} begins epoch {epoch} with set {set:?} on {anchor:?}");
+        let Some(before) = epoch.prev() else {
+            return check(anchor == self.anchor.block.hash, Invariant::Epochs, begun);
+        };
+        let seal = usize::try_from(before.0)
+            .ok()
+            .and_then(|at| self.seals.get(at));
+        let fits = seal.is_some_and(|seal| seal.block.hash == anchor && seal.next_set == set);
+        check(fits && restart == Hash::ZERO, Invariant::Epochs, begun)
+    }
+
+    /// A node commits a block. True if nobody had it before.
+    pub(super) fn committed(&mut self, node: usize, block: &Block) -> Result<bool, Violation> {
         let this = block.block_ref();
         let reached = self.reached.entry(node).or_insert(0);
         check(this.height.0 == *reached + 1, Invariant::Linkage, || {
@@ -73,16 +123,17 @@ impl Chain {
         *reached += 1;
         let at = usize::try_from(this.height.0 - 1).unwrap_or(usize::MAX);
         if let Some(first) = self.blocks.get(at) {
-            return check(*first == this, Invariant::Agreement, || {
+            check(*first == this, Invariant::Agreement, || {
                 format!(
                     "#{node} commits {}, another node {}",
                     trace::block(&this),
                     trace::block(first)
                 )
-            });
+            })?;
+            return Ok(false);
         }
-        self.first_commit.push(now);
-        self.extend(node, block)
+        self.extend(node, block)?;
+        Ok(true)
     }
 
     fn extend(&mut self, node: usize, block: &Block) -> Checked {
@@ -93,6 +144,18 @@ impl Chain {
             Invariant::Linkage,
             || format!("#{node} commits {} on another parent", trace::block(&this)),
         )?;
+        check(
+            block.header.epoch == self.epoch(),
+            Invariant::Epochs,
+            || {
+                format!(
+                    "#{node} commits {} of epoch {} in epoch {}",
+                    trace::block(&this),
+                    block.header.epoch,
+                    self.epoch()
+                )
+            },
+        )?;
         let before = self.times.get(&parent.hash).copied().unwrap_or_default();
         check(block.header.time_ms > before, Invariant::Times, || {
             format!(
@@ -102,19 +165,39 @@ impl Chain {
         })?;
         self.blocks.push(this);
         self.times.insert(this.hash, block.header.time_ms);
-        let records = records(&block.body);
+        let items = items(&block.body);
         check(
-            records.as_ref().is_some_and(|r| !r.is_empty()) || block.header.flags.is_anchor(),
+            items.as_ref().is_some_and(|items| !items.is_empty()) || block.header.flags.is_anchor(),
             Invariant::Records,
             || format!("{} has none", trace::block(&this)),
         )?;
-        for record in records.unwrap_or_default() {
-            check(
-                self.submitted.contains(&record) && self.included.insert(record),
-                Invariant::Records,
-                || format!("{record:?} in {}", trace::block(&this)),
-            )?;
+        for item in items.unwrap_or_default() {
+            check(self.include(&item), Invariant::Records, || {
+                format!("{item:?} in {}", trace::block(&this))
+            })?;
+        }
+        if block.header.flags.is_seal() {
+            self.seals.push(Seal {
+                block: this,
+                next_set: block.header.next_set,
+            });
         }
         Ok(())
+    }
+
+    /// Whether an item was submitted, and is there for the first time.
+    fn include(&mut self, item: &Item) -> bool {
+        match item {
+            Item::Record(record) => {
+                self.submitted.contains(record) && self.included.insert(*record)
+            }
+            Item::Evidence(evidence) => self.accused.insert(accused(evidence)),
+            Item::Change(change) => self.changes.get(&change.number) == Some(change),
+        }
+    }
+
+    /// Against whom there is evidence on the chain.
+    pub(super) const fn accused(&self) -> &BTreeSet<(Epoch, ValidatorIndex)> {
+        &self.accused
     }
 }

@@ -6,15 +6,15 @@ use consensus::{Block, Record};
 use ledger::certificate::Certificate;
 use ledger::hash::BlockHash;
 use ledger::header::BlockRef;
-use ledger::id::View;
+use ledger::id::{Epoch, View};
 use ledger::vote::{Vote, VoteKind};
 use std::collections::BTreeSet;
 
 /// What one node's disk held at some time since its process started, as far as the process was told.
 #[derive(Default)]
 pub(super) struct Durable {
-    votes: BTreeSet<(View, VoteKind, BlockRef)>,
-    certificates: BTreeSet<(VoteKind, View, BlockRef)>,
+    votes: BTreeSet<(Epoch, View, VoteKind, BlockRef)>,
+    certificates: BTreeSet<(Epoch, VoteKind, View, BlockRef)>,
     blocks: BTreeSet<BlockHash>,
 }
 
@@ -27,7 +27,8 @@ impl Durable {
                 }
                 Record::Certificate(certificate) => self.certificate(certificate),
                 Record::OwnVote { vote, .. } => {
-                    self.votes.insert((vote.view, vote.kind, vote.block));
+                    self.votes
+                        .insert((vote.epoch, vote.view, vote.kind, vote.block));
                 }
                 Record::EpochStart { .. }
                 | Record::Quarantine { .. }
@@ -47,12 +48,14 @@ impl Durable {
     }
 
     pub(super) fn allows_vote(&self, node: usize, vote: &Vote) -> Checked {
-        let own = self.votes.contains(&(vote.view, vote.kind, vote.block));
+        let own = self
+            .votes
+            .contains(&(vote.epoch, vote.view, vote.kind, vote.block));
         let block = vote.kind == VoteKind::Nullify || self.blocks.contains(&vote.block.hash);
         let reason = vote.kind != VoteKind::Finalize
             || self
                 .certificates
-                .contains(&(VoteKind::Notarize, vote.view, vote.block));
+                .contains(&(vote.epoch, VoteKind::Notarize, vote.view, vote.block));
         check(own && block && reason, Invariant::Durability, || {
             format!(
                 "#{node} sends {} with the vote durable: {own}, its block: {block}, its notarization: {reason}",
@@ -62,9 +65,8 @@ impl Durable {
     }
 
     pub(super) fn allows_certificate(&self, node: usize, certificate: &Certificate) -> Checked {
-        let key = (certificate.kind(), certificate.view(), certificate.block());
         check(
-            self.certificates.contains(&key),
+            self.certificates.contains(&key(certificate)),
             Invariant::Durability,
             || format!("#{node} sends {}", trace::certificate(certificate)),
         )
@@ -76,10 +78,9 @@ impl Durable {
         let here = blocks
             .iter()
             .all(|block| self.blocks.contains(&block.hash()));
-        let is_final = self
-            .certificates
-            .iter()
-            .any(|(kind, _, block)| *kind == VoteKind::Finalize && Some(block.height) >= highest);
+        let is_final = self.certificates.iter().any(|(_, kind, _, block)| {
+            *kind == VoteKind::Finalize && Some(block.height) >= highest
+        });
         check(here && is_final, Invariant::Durability, || {
             format!(
                 "#{node} commits up to {highest:?} with the blocks durable: {here}, a finalization: {is_final}"
@@ -88,7 +89,15 @@ impl Durable {
     }
 
     fn certificate(&mut self, certificate: &Certificate) {
-        self.certificates
-            .insert((certificate.kind(), certificate.view(), certificate.block()));
+        self.certificates.insert(key(certificate));
     }
+}
+
+fn key(certificate: &Certificate) -> (Epoch, VoteKind, View, BlockRef) {
+    (
+        certificate.epoch(),
+        certificate.kind(),
+        certificate.view(),
+        certificate.block(),
+    )
 }

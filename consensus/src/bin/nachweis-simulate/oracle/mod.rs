@@ -4,26 +4,36 @@
 mod certificates;
 mod chain;
 mod durability;
+mod evidence;
+mod journal;
 mod votes;
 
-use crate::clock::Time;
 use crate::plan::Plan;
 use crate::roster::Roster;
-use crate::violation::{Checked, Invariant, broken, check};
+use crate::violation::{Checked, Invariant, Violation, broken, check};
 use certificates::Certificates;
 pub(crate) use chain::Chain;
-use consensus::{Alarm, Block, Commit, Message, Record};
+use consensus::{Alarm, Block, Commit, EngineStatus, Message, Record};
 use durability::Durable;
+use evidence::{Heard, Misdeeds};
+use journal::Written;
+use ledger::certificate::Certificate;
 use ledger::vote::Vote;
 use votes::Votes;
 
 /// Everything that was seen, by invariant.
 pub(crate) struct Oracle {
+    /// By validator.
     honest: Vec<bool>,
+    /// Whose keys each node has.
+    owners: Vec<usize>,
     pub(crate) chain: Chain,
     votes: Votes,
     certificates: Certificates,
     durable: Vec<Durable>,
+    written_by: Vec<Written>,
+    heard: Vec<Heard>,
+    misdeeds: Misdeeds,
     /// Votes, proposals and certificates that honest validators sent: what an idle network has none of.
     pub(crate) traffic: u64,
     /// Records that honest validators wrote.
@@ -34,12 +44,17 @@ pub(crate) struct Oracle {
 
 impl Oracle {
     pub(crate) fn new(plan: &Plan, roster: &Roster) -> Self {
+        let nodes = roster.nodes();
         Self {
-            honest: (0..plan.n).map(|node| plan.is_honest(node)).collect(),
-            chain: Chain::new(roster.spec.anchor),
+            honest: (0..plan.validators()).map(|v| plan.is_honest(v)).collect(),
+            owners: (0..nodes).map(|node| roster.owner(node)).collect(),
+            chain: Chain::new(*roster.first().anchor()),
             votes: Votes::default(),
             certificates: Certificates::default(),
-            durable: (0..plan.n).map(|_| Durable::default()).collect(),
+            durable: (0..nodes).map(|_| Durable::default()).collect(),
+            written_by: (0..nodes).map(|_| Written::default()).collect(),
+            heard: (0..nodes).map(|_| Heard::default()).collect(),
+            misdeeds: Misdeeds::default(),
             traffic: 0,
             written: 0,
             evidence: 0,
@@ -48,7 +63,7 @@ impl Oracle {
     }
 
     pub(crate) fn is_honest(&self, node: usize) -> bool {
-        self.honest[node]
+        self.honest[self.owners[node]]
     }
 
     /// A process starts from these records and blocks.
@@ -57,13 +72,16 @@ impl Oracle {
         node: usize,
         roster: &Roster,
         records: &[Record],
-        archive: impl Iterator<Item = &'a (Block, Option<ledger::certificate::Certificate>)>,
+        archive: impl Iterator<Item = &'a (Block, Option<Certificate>)>,
     ) -> Checked {
-        if !self.honest[node] {
+        if !self.is_honest(node) {
             return Ok(());
         }
         self.durable[node] = Durable::default();
         self.durable(node, records);
+        self.written_by[node].replace(records);
+        self.heard[node] = Heard::default();
+        self.heard[node].recorded(self.chain.accused().iter().copied());
         let mut height = 0;
         for (block, finalization) in archive {
             self.durable[node].archived(block, finalization.as_ref());
@@ -71,14 +89,15 @@ impl Oracle {
         }
         self.chain.restarted(node, height)?;
         for record in records {
-            self.written_record(roster, record)?;
+            self.heard[node].writes(record);
+            self.written_record(node, roster, record)?;
         }
         Ok(())
     }
 
     /// A message leaves a node, to one peer or to all.
     pub(crate) fn sent(&mut self, node: usize, roster: &Roster, message: &Message) -> Checked {
-        if !self.honest[node] {
+        if !self.is_honest(node) {
             return Ok(());
         }
         let durable = &self.durable[node];
@@ -86,12 +105,12 @@ impl Oracle {
             Message::Vote(vote) => {
                 self.traffic += 1;
                 durable.allows_vote(node, vote)?;
-                self.votes.sent(node, vote)?;
+                self.votes.sent(node, roster, vote)?;
             }
             Message::Proposal(proposal) => {
                 self.traffic += 1;
                 durable.allows_vote(node, &proposal.vote)?;
-                self.votes.sent(node, &proposal.vote)?;
+                self.votes.sent(node, roster, &proposal.vote)?;
                 for certificate in &*proposal.justification {
                     durable.allows_certificate(node, certificate)?;
                     self.certificates.seen(roster, certificate)?;
@@ -124,42 +143,69 @@ impl Oracle {
 
     /// A node writes records; they are not durable yet.
     pub(crate) fn writes(&mut self, node: usize, roster: &Roster, records: &[Record]) -> Checked {
-        if !self.honest[node] {
+        if !self.is_honest(node) {
             return Ok(());
         }
         self.written += records.len() as u64;
-        records
-            .iter()
-            .try_for_each(|record| self.written_record(roster, record))
+        for record in records {
+            self.written_by[node].append(node, record)?;
+            self.heard[node].writes(record);
+            self.written_record(node, roster, record)?;
+        }
+        Ok(())
+    }
+
+    /// A node's journal is replaced by a new segment.
+    pub(crate) fn prunes(
+        &mut self,
+        node: usize,
+        status: &EngineStatus,
+        records: &[Record],
+    ) -> Checked {
+        if !self.is_honest(node) {
+            return Ok(());
+        }
+        self.written_by[node].replace(records);
+        journal::pruned(node, self.honest.len(), status, records)
+    }
+
+    /// A node's engine took in a vote that was verified.
+    pub(crate) fn took_in(
+        &mut self,
+        node: usize,
+        roster: &Roster,
+        after: &EngineStatus,
+        vote: &Vote,
+    ) -> Checked {
+        let signer = roster.validator_at(vote.epoch, vote.signer);
+        if !self.is_honest(node) || signer.is_some_and(|signer| self.honest[signer]) {
+            return Ok(());
+        }
+        self.heard[node].took_in(node, after, vote)
     }
 
     /// Records became durable, and the node is told.
     pub(crate) fn durable(&mut self, node: usize, records: &[Record]) {
-        if self.honest[node] {
+        if self.is_honest(node) {
             self.durable[node].add(records);
         }
     }
 
     /// Blocks of the archive became durable.
-    pub(crate) fn archived(
-        &mut self,
-        node: usize,
-        frames: &[(Block, Option<ledger::certificate::Certificate>)],
-    ) {
+    pub(crate) fn archived(&mut self, node: usize, frames: &[(Block, Option<Certificate>)]) {
         for (block, finalization) in frames {
             self.durable[node].archived(block, finalization.as_ref());
         }
     }
 
-    /// A node commits.
+    /// A node commits. The blocks that nobody had before are the first of their height.
     pub(crate) fn commits(
         &mut self,
-        now: Time,
         node: usize,
         roster: &Roster,
         commit: &Commit,
-    ) -> Checked {
-        if !self.honest[node] {
+    ) -> Result<(), Violation> {
+        if !self.is_honest(node) {
             return Ok(());
         }
         check(
@@ -169,7 +215,9 @@ impl Oracle {
         )?;
         self.durable[node].allows_commit(node, &commit.blocks)?;
         for block in &commit.blocks {
-            self.chain.committed(now, node, block)?;
+            if self.chain.committed(node, block)? {
+                evidence::committed(roster, &self.honest, block)?;
+            }
         }
         if let (Some(finalization), Some(last)) = (&commit.finalization, commit.blocks.last()) {
             self.certificates.seen(roster, finalization)?;
@@ -185,32 +233,31 @@ impl Oracle {
     }
 
     /// A node shows that a validator voted twice.
-    pub(crate) fn evidence(&mut self, node: usize, a: &Vote, b: &Vote) -> Checked {
+    pub(crate) fn evidence(&mut self, node: usize, roster: &Roster, a: &Vote, b: &Vote) -> Checked {
         self.evidence += 1;
-        let accused = usize::from(a.signer.0);
-        let innocent = self.honest[node] && self.honest.get(accused) == Some(&true);
-        check(!innocent, Invariant::Evidence, || {
-            format!("#{node} shows {a:?} against {b:?}")
-        })?;
-        let real = a.signer == b.signer
-            && a.view == b.view
-            && ledger::codec::encode(a) < ledger::codec::encode(b);
-        check(real || !self.honest[node], Invariant::Evidence, || {
-            format!("#{node} shows as evidence what is none: {a:?}, {b:?}")
-        })
+        if !self.is_honest(node) {
+            return Ok(());
+        }
+        self.misdeeds.shown(node, roster, &self.honest, (a, b))
+    }
+
+    /// How much evidence an honest node handed out that is not on the chain yet.
+    pub(crate) fn unrecorded(&self) -> usize {
+        self.misdeeds
+            .missing(self.chain.accused(), self.chain.epoch())
     }
 
     /// A node raises an alarm.
     pub(crate) fn alarm(&self, node: usize, alarm: Alarm) -> Checked {
         match alarm {
             Alarm::Clock(_) => Ok(()),
-            Alarm::Contract(_) if self.honest[node] => {
+            Alarm::Contract(_) if self.is_honest(node) => {
                 broken(Invariant::Contract, format!("#{node}: {alarm}"))
             }
             Alarm::Divergence(_)
             | Alarm::Quarantine
             | Alarm::OtherInstance(_)
-            | Alarm::Contract(_) => check(!self.honest[node], Invariant::Alarm, || {
+            | Alarm::Contract(_) => check(!self.is_honest(node), Invariant::Alarm, || {
                 format!("#{node}: {alarm}")
             }),
         }
@@ -228,7 +275,7 @@ impl Oracle {
         let time = block.header.time_ms.0;
         let fits = time <= highest_wall.saturating_add(drift)
             || parent.is_none_or(|parent| time <= parent.0 + 1);
-        check(fits || !self.honest[node], Invariant::Times, || {
+        check(fits || !self.is_honest(node), Invariant::Times, || {
             format!(
                 "#{node} votes for block time {time} while its clock never showed more than {highest_wall}"
             )
@@ -240,11 +287,16 @@ impl Oracle {
         self.anchor_view
     }
 
-    fn written_record(&mut self, roster: &Roster, record: &Record) -> Checked {
+    fn written_record(&mut self, node: usize, roster: &Roster, record: &Record) -> Checked {
         match record {
             Record::Certificate(certificate) => self.certificates.seen(roster, certificate),
-            Record::EpochStart { .. }
-            | Record::Quarantine { .. }
+            Record::EpochStart {
+                epoch,
+                set,
+                anchor,
+                restart,
+            } => self.chain.entered(node, *epoch, (*set, *anchor, *restart)),
+            Record::Quarantine { .. }
             | Record::Floor { .. }
             | Record::Stopped { .. }
             | Record::Block(_)

@@ -2,18 +2,22 @@
 
 use super::World;
 use super::happen::{Frame, Happening, Inside};
-use crate::byzantine::{Frames, Outgoing, node_of};
+use crate::byzantine::{Frames, Outgoing};
 use crate::crypto::fold;
-use crate::node::Process;
+use crate::items::Item;
+use crate::node::{Process, spec};
 use crate::trace;
-use crate::violation::{Checked, Invariant, broken, check};
+use crate::violation::{Checked, Failure, Invariant, broken, check};
 use consensus::message::{SyncReq, SyncResp};
-use consensus::{Event, Message, Mono, Output, Peer, Seq, ServeRequest};
-use ledger::vote::VoteKind;
+use consensus::{Event, Message, Mono, Output, Peer, Seq, ServeRequest, Tip};
+use ledger::evidence::Evidence;
+use ledger::vote::{Vote, VoteKind};
 use std::sync::Arc;
 
 /// No run lasts this long, in ms.
 const FOREVER: u64 = 1 << 40;
+/// Evidence that is not on the chain yet is pushed again after so long, in ms.
+const PUSH: u64 = 1_000;
 
 impl World {
     /// Carries out all outputs of one event, then starts what can be started.
@@ -34,31 +38,41 @@ impl World {
         match output {
             Output::Persist { seq, records } => self.persist(node, seq, &records),
             Output::Broadcast(message) => self.send(node, None, &message),
-            Output::Send { to, message } => {
-                let to = node_of(&self.roster, &to);
-                self.send(node, Some(to), &message)
-            }
+            Output::Send { to, message } => self.send(node, Some(to), &message),
             Output::SetTimer { at } => {
                 self.set_timer(node, at);
                 Ok(())
             }
             Output::Serve { to, request } => self.serve(node, &to, &request),
-            Output::Evidence { a, b } => self.oracle.evidence(node, &a, &b),
+            Output::Evidence { a, b } => self.accuse(node, a, b),
             Output::Alarm(alarm) => self.oracle.alarm(node, alarm),
             Output::Ban { peer, offence } => {
-                let peer = node_of(&self.roster, &peer);
-                self.ban(node, peer, &offence.to_string())
+                let peers: Vec<_> = self.roster.nodes_of(&peer).collect();
+                peers
+                    .into_iter()
+                    .try_for_each(|peer| self.ban(node, peer, &offence.to_string()))
             }
-            Output::Sealed(block) => {
-                let detail = format!("#{node}: {block:?} is no SEAL block");
-                broken(Invariant::Contract, detail)
-            }
+            Output::Sealed(tip) => self.sealed(node, &tip),
             Output::Head(_)
             | Output::Build(_)
             | Output::Validate { .. }
             | Output::Commit(_)
             | Output::Forget(_) => self.apply(node, output),
         }
+    }
+
+    /// An epoch is over here; the application's state says who makes up the next one.
+    fn sealed(&mut self, node: usize, tip: &Tip) -> Checked {
+        let Some(process) = &mut self.nodes[node].process else {
+            return Ok(());
+        };
+        let epoch = process.application.epoch();
+        check(epoch.anchor() == tip, Invariant::Epochs, || {
+            format!("#{node} seals {tip:?}, but stands on {:?}", epoch.anchor())
+        })?;
+        let opened = Event::EpochOpened(Box::new(spec(epoch)));
+        self.answer(node, opened);
+        Ok(())
     }
 
     /// Outputs for the application.
@@ -90,8 +104,13 @@ impl World {
                 self.answer(node, Event::BlockValidated { block, verdict });
             }
             Output::Commit(commit) => {
-                self.oracle.commits(self.now, node, &self.roster, &commit)?;
+                self.oracle.commits(node, &self.roster, &commit)?;
                 process.commit(commit)?;
+                let epoch = process.application.epoch();
+                if self.oracle.is_honest(node) && epoch.epoch() > self.roster.newest().epoch() {
+                    let spec = spec(epoch);
+                    self.roster.open(spec);
+                }
             }
             Output::Forget(hash) => process.application.forget(&hash),
             Output::Persist { .. }
@@ -176,28 +195,39 @@ impl World {
         }
     }
 
-    pub(super) fn prune(&mut self, node: usize) {
+    pub(super) fn prune(&mut self, node: usize) -> Checked {
         let every = self.plan.slowness.prune;
         let again = self.chance.between(every / 2, every);
         self.plan_inside(node, again, Inside::Prune);
         let process = self.nodes[node].process.as_mut();
         if process.is_some_and(Process::begin_prune) {
             self.plan_sync(node, Inside::Synced);
+            return self.watch_prune(node);
         }
+        Ok(())
+    }
+
+    fn watch_prune(&mut self, node: usize) -> Checked {
+        let Some(process) = &self.nodes[node].process else {
+            return Ok(());
+        };
+        let status = process.engine.status();
+        self.oracle.prunes(node, &status, process.pruning())
     }
 
     /// Replaces an idle node's journal by the records that are still needed; how many those are.
-    pub(crate) fn prune_at_rest(&mut self, node: usize) -> Option<usize> {
-        let process = self.nodes[node].process.as_mut()?;
-        if !process.begin_prune() {
-            return None;
+    pub(crate) fn prune_at_rest(&mut self, node: usize) -> Result<Option<usize>, Failure> {
+        let process = self.nodes[node].process.as_mut();
+        if !process.is_some_and(Process::begin_prune) {
+            return Ok(None);
         }
+        self.watch_prune(node)
+            .map_err(|violation| self.failure(violation))?;
         self.nodes[node].synced();
-        Some(self.nodes[node].disk.journal.len())
+        Ok(Some(self.nodes[node].disk.journal.len()))
     }
 
     fn serve(&mut self, node: usize, to: &Peer, request: &ServeRequest) -> Checked {
-        let to = node_of(&self.roster, to);
         let archive = &self.nodes[node].disk.archive;
         let from = |height: u64| usize::try_from(height.max(1) - 1).unwrap_or(usize::MAX);
         let message = match request {
@@ -211,23 +241,68 @@ impl World {
             }
         };
         match message {
-            Some(message) => self.send(node, Some(to), &message),
+            Some(message) => self.send(node, Some(*to), &message),
             None => Ok(()),
         }
     }
 
+    /// The nodes that a message goes to: those behind one peer, or all others.
+    fn targets(&self, node: usize, to: Option<Peer>) -> Vec<usize> {
+        let owner = self.roster.owner(node);
+        let others = (0..self.roster.nodes()).filter(|to| self.roster.owner(*to) != owner);
+        match to {
+            Some(peer) => others.filter(|to| self.roster.peers[*to] == peer).collect(),
+            None => others.collect(),
+        }
+    }
+
+    /// Evidence goes into the pools of all, as a submission does.
+    fn accuse(&mut self, node: usize, a: Vote, b: Vote) -> Checked {
+        self.oracle.evidence(node, &self.roster, &a, &b)?;
+        let process = self.nodes[node].process.as_mut();
+        if let (Some(process), Some(evidence)) = (process, Evidence::new(a, b))
+            && process.application.offer(&Item::Evidence(evidence))
+        {
+            self.ask_work(node);
+            self.push_evidence(node);
+        }
+        Ok(())
+    }
+
+    /// Evidence that waits at a node is pushed to all others, and again while it waits.
+    pub(super) fn push_evidence(&mut self, node: usize) {
+        let Some(process) = &mut self.nodes[node].process else {
+            return;
+        };
+        let waiting: Vec<_> = process.application.waiting_evidence().copied().collect();
+        if waiting.is_empty() || self.now < process.push_again {
+            return;
+        }
+        process.push_again = self.now + PUSH;
+        self.plan_inside(node, PUSH, Inside::Push);
+        let incarnation = self.nodes[node].incarnations;
+        for to in self.targets(node, None) {
+            if self.network.connection(node, incarnation, to).is_none() {
+                continue;
+            }
+            for evidence in &waiting {
+                if let Some(at) = self.network.route(self.now, node, to)[0] {
+                    let item = Item::Evidence(*evidence);
+                    self.queue.plan(at, Happening::Gossip { node: to, item });
+                }
+            }
+        }
+    }
+
     /// An engine's message to one peer, or to all.
-    fn send(&mut self, node: usize, to: Option<usize>, message: &Message) -> Checked {
+    fn send(&mut self, node: usize, to: Option<Peer>, message: &Message) -> Checked {
         self.oracle.sent(node, &self.roster, message)?;
         self.check_time(node, message)?;
-        let targets = match to {
-            Some(to) => to..to + 1,
-            None => 0..self.plan.n,
-        };
-        let targets = targets.filter(|to| *to != node);
+        let targets = self.targets(node, to);
         if self.shells[node].is_some() {
-            let frames =
-                self.with_shell(node, |shell, scene| shell.outgoing(scene, targets, message));
+            let frames = self.with_shell(node, |shell, scene| {
+                shell.outgoing(scene, targets.into_iter(), message)
+            });
             self.send_frames(node, frames);
             return Ok(());
         }

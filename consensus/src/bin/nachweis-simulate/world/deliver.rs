@@ -4,10 +4,22 @@ use super::World;
 use super::happen::{Frame, Happening, Inside};
 use crate::trace;
 use crate::violation::{Checked, Invariant, Violation, check};
-use consensus::{Event, Message};
+use consensus::{Event, Message, VerifiedMessage};
+use ledger::vote::Vote;
 
 /// How long a peer that did what no honest node does stays disconnected, in ms.
 const BANNED: u64 = 2_000;
+
+/// The vote that a message carries, if it carries one.
+pub(super) type Votes = Option<Vote>;
+
+fn votes_of(message: &Message) -> Votes {
+    match message {
+        Message::Vote(vote) => Some(*vote),
+        Message::Proposal(proposal) => Some(proposal.vote),
+        _ => None,
+    }
+}
 
 impl World {
     pub(super) fn deliver(&mut self, frame: &Frame) -> Checked {
@@ -33,9 +45,10 @@ impl World {
         });
         let frames = self.with_shell(to, |shell, scene| shell.incoming(scene, from, &message));
         self.send_frames(to, frames);
+        let votes = votes_of(&message);
         let peer = self.roster.peers[from];
         let now = self.nodes[to].now(self.now);
-        let verifier = self.roster.crypto.verifier();
+        let verifier = self.roster.crypto().verifier();
         let Some(process) = &mut self.nodes[to].process else {
             return Ok(());
         };
@@ -55,18 +68,33 @@ impl World {
             Err(offence) => return self.ban(to, from, &offence.to_string()),
         };
         if self.plan.slowness.workers == 0 {
-            return self.feed(
-                to,
-                1,
-                Event::Message {
-                    from: peer,
-                    message,
-                },
-            );
+            return self.take_in(to, from, votes, message);
         }
         let after = self.chance.below(self.plan.slowness.workers + 1);
         let message = Box::new(message);
-        self.plan_inside(to, after, Inside::Verified { from, message });
+        let what = Inside::Verified {
+            from,
+            votes,
+            message,
+        };
+        self.plan_inside(to, after, what);
+        Ok(())
+    }
+
+    /// A verified message goes into the engine.
+    pub(super) fn take_in(
+        &mut self,
+        node: usize,
+        from: usize,
+        votes: Votes,
+        message: VerifiedMessage,
+    ) -> Checked {
+        let from = self.roster.peers[from];
+        self.feed(node, 1, Event::Message { from, message })?;
+        let status = self.nodes[node].process.as_ref().map(|p| p.engine.status());
+        if let (Some(vote), Some(status)) = (votes, status) {
+            self.oracle.took_in(node, &self.roster, &status, &vote)?;
+        }
         Ok(())
     }
 

@@ -73,7 +73,7 @@ impl World {
         let landed = self.chance.chance(500);
         let archived = self.chance.index(4);
         self.nodes[node].crash(landed, archived);
-        for peer in 0..self.plan.n {
+        for peer in 0..self.nodes.len() {
             if peer == node {
                 continue;
             }
@@ -105,7 +105,7 @@ impl World {
         self.oracle
             .started(node, &self.roster, &disk.journal, disk.archive.iter())?;
         self.nodes[node].start(self.now, &self.roster, self.config)?;
-        for peer in (0..self.plan.n).filter(|peer| *peer != node) {
+        for peer in self.others(node) {
             let at = self.now + 1 + self.chance.below(CONNECTED);
             self.queue.plan(at, Happening::Connect { a: node, b: peer });
         }
@@ -126,13 +126,11 @@ impl World {
             .oracle
             .chain
             .all_submitted()
-            .iter()
-            .filter(|record| !process.application.has(**record))
-            .copied()
+            .filter(|item| !process.application.has(item))
             .collect();
-        for record in missing {
+        for item in missing {
             let at = self.now + self.chance.between(100, 1_500);
-            self.queue.plan(at, Happening::Gossip { node, record });
+            self.queue.plan(at, Happening::Gossip { node, item });
         }
     }
 
@@ -141,12 +139,12 @@ impl World {
         self.trace
             .event(self.now, 0, 13, || "GST: the network is good".to_owned());
         self.network.calm();
-        for node in 0..self.plan.n {
+        for node in 0..self.nodes.len() {
             self.start(node)?;
         }
-        for a in 0..self.plan.n {
-            for b in a + 1..self.plan.n {
-                if self.network.standing(a, b).is_none() {
+        for a in 0..self.nodes.len() {
+            for b in self.others(a) {
+                if a < b && self.network.standing(a, b).is_none() {
                     let at = self.now + self.chance.below(CONNECTED);
                     self.queue.plan(at, Happening::Connect { a, b });
                 }
@@ -160,7 +158,7 @@ impl World {
             return Ok(());
         }
         let ends = [a, b].map(|node| (node, self.nodes[node].incarnations));
-        let had = [self.has_connection(a, b), self.has_connection(b, a)];
+        let had = [self.has_peer(a, b), self.has_peer(b, a)];
         if self.network.connect(ends[0], ends[1]) == Connected::Already {
             return Ok(());
         }
@@ -177,12 +175,12 @@ impl World {
     }
 
     pub(super) fn disconnect(&mut self, a: usize, b: usize, generation: Generation) -> Checked {
-        let had = [self.has_connection(a, b), self.has_connection(b, a)];
+        let had = [self.has_peer(a, b), self.has_peer(b, a)];
         if !self.network.disconnect(a, b, generation) {
             return Ok(());
         }
         for ((node, other), had) in [(a, b), (b, a)].into_iter().zip(had) {
-            if had {
+            if had && !self.has_peer(node, other) {
                 let peer = self.roster.peers[other];
                 self.feed(node, 14, Event::PeerDown { peer })?;
             }
@@ -190,14 +188,27 @@ impl World {
         Ok(())
     }
 
-    /// Whether a node's present process knows of a connection to that peer.
-    fn has_connection(&self, node: usize, peer: usize) -> bool {
+    /// Whether a node's present process knows of a connection to that peer, at whichever computer it sits.
+    fn has_peer(&self, node: usize, peer: usize) -> bool {
         let Node {
             process,
             incarnations,
             ..
         } = &self.nodes[node];
-        let known = self.network.connection(node, *incarnations, peer);
-        process.is_some() && known.is_some()
+        let owner = self.roster.owner(peer);
+        let mut behind = (0..self.nodes.len()).filter(|other| self.roster.owner(*other) == owner);
+        process.is_some()
+            && behind.any(|other| {
+                let known = self.network.connection(node, *incarnations, other);
+                known.is_some()
+            })
+    }
+
+    /// The nodes that a node has connections to: all but itself and its doubles.
+    fn others(&self, node: usize) -> Vec<usize> {
+        let owner = self.roster.owner(node);
+        let all = 0..self.nodes.len();
+        all.filter(|other| self.roster.owner(*other) != owner)
+            .collect()
     }
 }

@@ -1,8 +1,9 @@
 //! What can happen, and to whom it is handed.
 
 use super::World;
-use crate::application::Record;
+use super::deliver::Votes;
 use crate::crypto::fold;
+use crate::items::Item;
 use crate::network::Generation;
 use crate::plan::Fault;
 use crate::violation::Checked;
@@ -47,7 +48,7 @@ pub(super) enum Happening {
     },
     Gossip {
         node: usize,
-        record: Record,
+        item: Item,
     },
 }
 
@@ -55,6 +56,8 @@ pub(super) enum Happening {
 pub(super) enum Inside {
     Verified {
         from: usize,
+        /// The votes in it.
+        votes: Votes,
         message: Box<VerifiedMessage>,
     },
     Synced,
@@ -63,6 +66,8 @@ pub(super) enum Inside {
     Answer(Box<Event>),
     Work,
     Prune,
+    /// Evidence that waits goes to all again.
+    Push,
 }
 
 /// Bytes on their way through one connection.
@@ -110,17 +115,17 @@ impl World {
                 self.submit(node);
                 Ok(())
             }
-            Happening::Gossip { node, record } => self.gossip(node, record),
+            Happening::Gossip { node, item } => self.gossip(node, &item),
         }
     }
 
     fn inside(&mut self, node: usize, what: Inside) -> Checked {
         match what {
-            Inside::Verified { from, message } => {
-                let from = self.roster.peers[from];
-                let message = *message;
-                self.feed(node, 1, Event::Message { from, message })
-            }
+            Inside::Verified {
+                from,
+                votes,
+                message,
+            } => self.take_in(node, from, votes, *message),
             Inside::Synced => match self.nodes[node].synced() {
                 Some((seq, records)) => {
                     self.oracle.durable(node, &records);
@@ -146,10 +151,11 @@ impl World {
             }
             Inside::Answer(event) => self.feed(node, 4, *event),
             Inside::Work => self.work(node),
-            Inside::Prune => {
-                self.prune(node);
+            Inside::Push => {
+                self.push_evidence(node);
                 Ok(())
             }
+            Inside::Prune => self.prune(node),
         }
     }
 

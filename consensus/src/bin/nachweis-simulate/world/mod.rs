@@ -5,10 +5,10 @@ mod deliver;
 mod faults;
 mod happen;
 
-use crate::application::Record;
 use crate::byzantine::{Frames, Scene, Shell};
 use crate::clock::Time;
 use crate::crypto::fold;
+use crate::items::{Item, Record};
 use crate::network::Network;
 use crate::node::Node;
 use crate::oracle::Oracle;
@@ -60,10 +60,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(plan: Plan, trace: Trace) -> Self {
-        let roster = Roster::new(plan.seed, plan.n, plan.crypto);
+        let roster = Roster::new(&plan);
+        let count = roster.nodes();
         let mut queue = Queue::new();
         let mut byzantine = Random::new(plan.seed, Stream::Byzantine);
-        let shells = (0..plan.n)
+        let shells = (0..count)
             .map(|node| {
                 let mischief = plan.byzantine.get(&node)?;
                 let own = Random::new(byzantine.next(), Stream::Byzantine);
@@ -86,11 +87,11 @@ impl World {
         let network = Random::new(plan.seed, Stream::Network);
         Self {
             now: 0,
-            nodes: (0..plan.n)
+            nodes: (0..count)
                 .map(|node| Node::new(node, plan.clocks[node]))
                 .collect(),
             oracle: Oracle::new(&plan, &roster),
-            network: Network::new(plan.n, plan.weather, network),
+            network: Network::new(count, plan.weather, network),
             config: Config::new(plan.rules, plan.timing).expect("parameters fit together"),
             chance: Random::new(plan.seed, Stream::Disk),
             plan,
@@ -141,12 +142,13 @@ impl World {
         if self.now < self.plan.gst || self.loaded < self.plan.load.len() {
             return false;
         }
-        let all = self.oracle.chain.all_submitted().len();
-        self.watched().all(|node| {
-            node.process
-                .as_ref()
-                .is_some_and(|process| process.application.count() == all)
-        })
+        let all = self.oracle.chain.expected();
+        self.oracle.unrecorded() == 0
+            && self.watched().all(|node| {
+                node.process
+                    .as_ref()
+                    .is_some_and(|process| process.application.count() == all)
+            })
     }
 
     /// Honest nodes that take part.
@@ -158,8 +160,11 @@ impl World {
 
     /// Where everybody stands, for people.
     pub(crate) fn standing(&self) -> String {
-        let all = self.oracle.chain.all_submitted().len();
-        let mut text = format!("{all} records submitted");
+        let all = self.oracle.chain.expected();
+        let mut text = format!(
+            "{all} records and changes submitted, {} misdeeds not on the chain",
+            self.oracle.unrecorded()
+        );
         for node in &self.nodes {
             let state = match &node.process {
                 None if node.gone => "dead".to_owned(),
@@ -167,8 +172,9 @@ impl World {
                 Some(process) => {
                     let status = process.engine.status();
                     format!(
-                        "{} records, view {}, finalized view {}, height {} of {}{}",
+                        "{} records, epoch {}, view {}, finalized view {}, height {} of {}{}",
                         process.application.count(),
+                        status.epoch,
                         status.view,
                         status.finalized_view,
                         status.committed.height,
@@ -201,11 +207,16 @@ impl World {
     }
 
     /// A record is submitted to a node, which pushes it to all.
-    pub(crate) fn submit(&mut self, node: usize) -> Record {
-        let record = Record::submit(self.records);
+    pub(crate) fn submit(&mut self, node: usize) {
+        let record = Item::Record(Record::submit(self.records));
         self.records += 1;
-        self.oracle.chain.submitted(record);
-        for to in 0..self.plan.n {
+        self.push(node, record);
+    }
+
+    /// An item comes in at one node, which pushes it to all.
+    pub(crate) fn push(&mut self, node: usize, item: Item) {
+        self.oracle.chain.submitted(item);
+        for to in 0..self.nodes.len() {
             let mut after = 0;
             if to != node {
                 // Lost pushes are repeated every second.
@@ -219,22 +230,18 @@ impl World {
                 after += self.chance.between(4, 54);
             }
             self.queue
-                .plan(self.now + after, Happening::Gossip { node: to, record });
+                .plan(self.now + after, Happening::Gossip { node: to, item });
         }
-        record
     }
 
-    fn gossip(&mut self, node: usize, record: Record) -> Checked {
+    fn gossip(&mut self, node: usize, item: &Item) -> Checked {
         let Some(process) = &mut self.nodes[node].process else {
             return Ok(());
         };
-        if process.application.offer(record) {
-            self.trace.event(
-                self.now,
-                node,
-                5 ^ fold(0, &record.number().to_le_bytes()),
-                || format!("learns of record {}", record.number()),
-            );
+        if process.application.offer(item) {
+            let number = fold(0, &ledger::codec::encode(item));
+            self.trace
+                .event(self.now, node, 5 ^ number, || format!("learns of {item:?}"));
             self.ask_work(node);
         }
         Ok(())
@@ -278,8 +285,8 @@ impl World {
         };
         let (before, after) = (process.last_status, process.engine.status());
         process.last_status = after;
-        let grows = after.view >= before.view
-            && after.finalized_view >= before.finalized_view
+        let grows = (after.epoch, after.view) >= (before.epoch, before.view)
+            && (after.epoch, after.finalized_view) >= (before.epoch, before.finalized_view)
             && after.committed.height >= before.committed.height;
         check(grows, Invariant::Prefix, || {
             format!("#{node} goes back from {before:?} to {after:?}")

@@ -1,0 +1,73 @@
+//! I17: the journal stays small. Nothing is written twice, and what a new segment keeps is bounded by what is open.
+
+use crate::violation::{Checked, Invariant, check};
+use consensus::{EngineStatus, Record};
+use ledger::hash::BlockHash;
+use ledger::id::{Epoch, ValidatorIndex, View};
+use ledger::vote::VoteKind;
+use std::collections::BTreeSet;
+
+/// Records of each kind whose number does not grow: epoch, quarantine, floor, stop, finality twice.
+const FIXED: u64 = 8;
+/// Blocks under vote (3.18).
+const BLOCKS: u64 = 64;
+
+/// What makes a record the same as another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Epoch(Epoch),
+    Block(BlockHash),
+    Certificate(Epoch, View, VoteKind),
+    Vote(Epoch, View, VoteKind),
+    Evidence(Epoch, ValidatorIndex),
+}
+
+/// The records of one node's journal, as its engine has reason to know them.
+#[derive(Default)]
+pub(super) struct Written(BTreeSet<Key>);
+
+impl Written {
+    /// A process starts from these, or replaces all by these.
+    pub(super) fn replace(&mut self, records: &[Record]) {
+        self.0 = records.iter().filter_map(key).collect();
+    }
+
+    /// A record is appended.
+    pub(super) fn append(&mut self, node: usize, record: &Record) -> Checked {
+        let is_news = key(record).is_none_or(|key| self.0.insert(key));
+        check(is_news, Invariant::Journal, || {
+            format!("#{node} writes what its journal holds already: {record:?}")
+        })
+    }
+}
+
+/// A new segment replaces the journal.
+pub(super) fn pruned(
+    node: usize,
+    validators: usize,
+    status: &EngineStatus,
+    records: &[Record],
+) -> Checked {
+    let open = status.view.0 - status.finalized_view.0;
+    let bound = FIXED + BLOCKS + validators as u64 + 6 * (open + 1);
+    check(records.len() as u64 <= bound, Invariant::Journal, || {
+        format!(
+            "#{node} keeps {} records with {open} open views",
+            records.len()
+        )
+    })
+}
+
+fn key(record: &Record) -> Option<Key> {
+    match record {
+        Record::EpochStart { epoch, .. } => Some(Key::Epoch(*epoch)),
+        Record::Block(block) => Some(Key::Block(block.hash())),
+        Record::Certificate(c) => Some(Key::Certificate(c.epoch(), c.view(), c.kind())),
+        Record::OwnVote { vote, .. } => Some(Key::Vote(vote.epoch, vote.view, vote.kind)),
+        Record::Evidence { a, .. } => Some(Key::Evidence(a.epoch, a.signer)),
+        Record::Quarantine { .. }
+        | Record::Floor { .. }
+        | Record::Stopped { .. }
+        | Record::FinTip { .. } => None,
+    }
+}
