@@ -1,5 +1,7 @@
 //! Parameters: those that genesis fixes for all ([`Rules`]) and those that each node may choose ([`Timing`]).
 
+use ledger::planted;
+
 /// Largest encoded body that any message or record may carry, in bytes. Genesis limits a body's *leaf data* to at
 /// most 4 MiB; the rest is room for the list's own lengths.
 pub const MAX_BODY: usize = 6 << 20;
@@ -158,11 +160,14 @@ impl Config {
     /// Δ_k: grows by half with each view beyond the first f that ended without a finalization, up to its cap.
     pub(crate) fn delta_k(&self, failed: u64, f: usize) -> u64 {
         let mut delta = self.timing.delta_ms;
+        let cap = if planted!(UncappedBackoff) {
+            u64::MAX
+        } else {
+            self.timing.delta_max_ms
+        };
         let steps = failed.saturating_sub(u64::try_from(f).unwrap_or(u64::MAX));
         for _ in 0..steps.min(64) {
-            delta = delta
-                .saturating_add(delta / 2)
-                .min(self.timing.delta_max_ms);
+            delta = delta.saturating_add(delta / 2).min(cap);
         }
         delta
     }

@@ -14,6 +14,7 @@ use ledger::certificate::{Certificate, CertificateError, VerifiedCertificate};
 use ledger::header::BlockRef;
 use ledger::id::{Epoch, Height, ValidatorIndex, View};
 use ledger::key::{BadSignature, Key, RawSignature, SigningKey};
+use ledger::planted;
 use ledger::vote::{Vote, VoteError, VoteKind};
 
 /// Checks one signature. Two implementations: [`Ed25519`], and the simulator's.
@@ -283,6 +284,9 @@ pub(crate) fn check_certificate(
     let message = certificate.statement().sign_bytes(epoch.context());
     let set = epoch.set();
     certificate.verify_with(epoch.epoch(), set, |signer, signature| {
+        if planted!(SignaturesUnchecked) {
+            return Ok(());
+        }
         set.get(signer).map_or(Ok(()), |member| {
             verifier.verify(&member.vote, &message, signature)
         })
@@ -294,6 +298,9 @@ fn check_vote(vote: &Vote, epoch: &EpochInfo, verifier: &dyn Verifier) -> Result
         .set()
         .get(vote.signer)
         .ok_or(VoteError::NotAMember(vote.signer))?;
+    if planted!(SignaturesUnchecked) {
+        return Ok(());
+    }
     let message = vote.statement().sign_bytes(epoch.context());
     verifier.verify(&member.vote, &message, &vote.signature)?;
     Ok(())

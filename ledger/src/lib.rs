@@ -45,6 +45,7 @@ pub mod key;
 pub mod leaf;
 pub mod log;
 pub mod note;
+pub mod planted;
 pub mod receipt;
 pub mod record;
 pub mod refusal;

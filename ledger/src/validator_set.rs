@@ -4,6 +4,7 @@ use crate::codec::{self, refuse};
 use crate::hash::{SetHash, Tag};
 use crate::id::{AuthorityId, AuthorityIndex, ValidatorIndex};
 use crate::key::Key;
+use crate::planted;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use borsh::io::{Read, Result as IoResult};
@@ -102,7 +103,9 @@ impl ValidatorSet {
 
     /// Quorum, n − f.
     pub fn quorum(&self) -> usize {
-        self.n().saturating_sub(self.f())
+        self.n()
+            .saturating_sub(self.f())
+            .saturating_sub(usize::from(planted!(SmallQuorum)))
     }
 
     /// The member at a position.

@@ -5,6 +5,7 @@ use crate::hash::{BlockHash, ChainId, EpochContext, Hash, SetHash, Tag};
 use crate::header::BlockRef;
 use crate::id::{Epoch, ValidatorIndex, View};
 use crate::key::{BadSignature, RawSignature, SigningKey};
+use crate::planted;
 use crate::validator_set::ValidatorSet;
 use alloc::vec::Vec;
 use borsh::io::{Read, Result as IoResult};
@@ -43,7 +44,11 @@ impl Statement {
         let mut bytes = Vec::with_capacity(128);
         bytes.extend_from_slice(Tag::Vote.bytes());
         bytes.extend_from_slice(context.as_bytes());
-        crate::codec::write_to(&mut bytes, self);
+        let mut signed = *self;
+        if planted!(KindNotBound) {
+            signed.kind = VoteKind::Notarize;
+        }
+        crate::codec::write_to(&mut bytes, &signed);
         bytes
     }
 

@@ -16,6 +16,9 @@
 //! - what is asked: [`api`], [`receipts`]
 //! - what is watched: [`metrics`]
 
+#[cfg(planted_bugs)]
+compile_error!("planted bugs are for the simulator alone: no node is built with them");
+
 pub mod admission;
 pub mod api;
 pub mod archivist;

@@ -8,6 +8,7 @@ use ledger::certificate::{Certificate, VerifiedCertificate};
 use ledger::codec::List;
 use ledger::header::BlockRef;
 use ledger::id::View;
+use ledger::planted;
 use ledger::vote::VoteKind;
 
 /// Most certified views above the finalized one. Each took a quorum a whole time-out, so this is days of stand-still;
@@ -219,6 +220,7 @@ impl Certificates {
             .into_iter()
             .chain(between.map(|(_, certificate)| certificate.get()))
             .take(MAX_JUSTIFICATION)
+            .filter(|_| !planted!(NoJustification))
             .cloned()
             .collect();
         list.try_into().unwrap_or_default()

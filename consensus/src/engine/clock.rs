@@ -5,6 +5,7 @@ use crate::output::{Alarm, Output};
 use crate::time::{Mono, Now};
 use alloc::vec::Vec;
 use ledger::id::TimeMs;
+use ledger::planted;
 
 /// A person is told when the clock is off by so much, in ms.
 const ALARM_MS: u64 = 200;
@@ -12,7 +13,12 @@ const ALARM_MS: u64 = 200;
 impl Engine {
     /// k of 3.9: views since the last finalization. Only a finalization resets the back-off.
     pub(super) fn failed_views(&self) -> u64 {
-        let since = self.run.certificates.finalized_view().0.saturating_add(1);
+        let certified = if planted!(BackoffByNotarization) {
+            self.run.certificates.top_notarized_view()
+        } else {
+            self.run.certificates.finalized_view()
+        };
+        let since = certified.0.saturating_add(1);
         self.run.current.view.0.saturating_sub(since)
     }
 

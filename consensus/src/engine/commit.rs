@@ -12,6 +12,7 @@ use ledger::certificate::{Certificate, VerifiedCertificate};
 use ledger::hash::BlockHash;
 use ledger::header::BlockRef;
 use ledger::id::Height;
+use ledger::planted;
 
 /// Most blocks of one `Commit`.
 const MAX_COMMIT: usize = 64;
@@ -55,6 +56,10 @@ impl Engine {
     pub(super) fn link_final_chain(&mut self) {
         let committed = self.blocks.committed().block;
         let mut at = self.run.certificates.finalized();
+        if planted!(CommitOnNotarization) {
+            let newest = self.run.certificates.notarizations().next();
+            at = newest.map_or(at, |(_, newest)| newest.certificate.block());
+        }
         while at.height > committed.height && !self.diverged {
             if let Some(fork) = self.run.final_chain.note(at) {
                 self.diverge(fork);

@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use ledger::hash::BlockHash;
 use ledger::header::BlockRef;
 use ledger::id::Height;
+use ledger::planted;
 
 /// Most blocks asked for at a time.
 const MAX_WANTS: usize = 32;
@@ -112,7 +113,7 @@ impl Engine {
                 missing.push((block, proposer, patience));
             }
         }
-        if self.diverged || self.run.sealed {
+        if self.diverged || self.run.sealed || planted!(NoFetch) {
             missing.clear();
         }
         missing

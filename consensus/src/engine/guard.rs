@@ -20,6 +20,7 @@ use core::fmt;
 use ledger::certificate::VerifiedCertificate;
 use ledger::header::BlockRef;
 use ledger::id::{Epoch, ValidatorIndex, View};
+use ledger::planted;
 use ledger::vote::{Statement, Vote, VoteKind};
 
 /// What keeps this node from voting at all.
@@ -162,6 +163,9 @@ impl SafetyGuard {
     /// Finality reached this view: nothing is signed at or below it any more.
     pub(super) fn finalized(&mut self, view: View) {
         self.finalized = self.finalized.max(view);
+        if planted!(VoteInOldViews) {
+            self.votes = self.votes.split_off(&view.saturating_add(1));
+        }
         self.votes = self.votes.split_off(&self.finalized);
     }
 
@@ -266,7 +270,7 @@ impl SafetyGuard {
         if let Some(bar) = self.bars.first() {
             return Err(Refused::Barred(*bar));
         }
-        if statement.view <= self.finalized {
+        if statement.view <= self.finalized && !planted!(VoteInOldViews) {
             return Err(Refused::Finalized);
         }
         if self.epoch.epoch() < self.newest {
@@ -279,11 +283,14 @@ impl SafetyGuard {
         let newest = self
             .newest_first()
             .find(|(_, votes)| votes.notarize.is_some() || votes.nullify.is_some());
-        let left = newest.is_some_and(|(view, _)| statement.view < view);
+        let left =
+            newest.is_some_and(|(view, _)| statement.view < view) && !planted!(VoteInOldViews);
         match statement.kind {
             VoteKind::Notarize if own.notarize.is_some() => Err(Refused::Twice),
             VoteKind::Nullify if own.nullify.is_some() => Err(Refused::Twice),
             VoteKind::Finalize if own.finalize.is_some() => Err(Refused::Twice),
+            VoteKind::Nullify if planted!(NullifyAfterFinalize) => Ok(()),
+            VoteKind::Finalize if planted!(FinalizeAfterNullify) => Ok(()),
             VoteKind::Notarize | VoteKind::Nullify if own.finalize.is_some() => {
                 Err(Refused::Excluded)
             }
@@ -314,7 +321,9 @@ impl SafetyGuard {
             signature,
         };
         self.note(vote, parent_view);
-        outbox.persist(Record::OwnVote { vote, parent_view });
+        if !planted!(VotesNotWritten) {
+            outbox.persist(Record::OwnVote { vote, parent_view });
+        }
         outbox.after_durable(Output::Broadcast(wrap(vote)));
         Ok(vote)
     }

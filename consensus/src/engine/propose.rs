@@ -10,6 +10,7 @@ use crate::output::{Alarm, BuildRequest, Output};
 use crate::time::{Mono, Now};
 use ledger::header::{BlockRef, Flags};
 use ledger::id::View;
+use ledger::planted;
 
 /// So deep may the unfinalized part of the chain be; then an honest leader proposes its tip again (R1).
 const MAX_DEPTH: u64 = 8;
@@ -55,6 +56,7 @@ impl Engine {
         if self.must_repeat(&tip) || nothing {
             // An empty block would only make more work: the tip itself is proposed again, unless it is final here.
             return parent.height > self.final_height()
+                && !planted!(NoReproposal)
                 && self.release_proposal(now, parent_view, parent);
         }
         if self.run.work.answered && self.paced_until(&parent).is_none_or(|at| at <= now.mono) {

@@ -9,6 +9,7 @@ use crate::time::{Mono, Now};
 use alloc::vec::Vec;
 use ledger::certificate::Certificate;
 use ledger::id::View;
+use ledger::planted;
 use ledger::vote::{PROTOCOL, Vote, VoteKind};
 
 /// Own Finalize votes that are sent again.
@@ -41,7 +42,7 @@ impl Engine {
         }
         self.run.current.was_busy = busy;
         let due = now.mono.since(self.run.current.last_retry) >= self.config.retry_ms();
-        if !busy || !due {
+        if !busy || !due || planted!(NoRetry) {
             return;
         }
         self.run.current.last_retry = now.mono;

@@ -6,6 +6,7 @@ use super::slots::Slot;
 use crate::time::Now;
 use ledger::hash::BlockHash;
 use ledger::id::View;
+use ledger::planted;
 use ledger::vote::VoteKind;
 
 /// A new block further above the finalized tip gets no Notarize here (R2). Local; re-proposals always may.
@@ -31,9 +32,13 @@ impl Engine {
     fn judge(&self, slot: &Slot) -> Acceptance {
         let view = self.run.current.view;
         let at = slot.parent_view;
-        if at < self.run.certificates.finalized_view()
-            || !self.run.certificates.is_gapless_above(at)
-        {
+        let unchecked = if planted!(GapNew) {
+            slot.header.view == view
+        } else {
+            planted!(GapAgain) && slot.header.view < view
+        };
+        let gapless = unchecked || self.run.certificates.is_gapless_above(at);
+        if at < self.run.certificates.finalized_view() || !gapless {
             return Acceptance::NotNow;
         }
         let Some(parent) = self.run.certificates.notarized(at) else {
@@ -73,12 +78,13 @@ impl Engine {
         if acceptance == Acceptance::NotNow {
             return false;
         }
-        if acceptance == Acceptance::Never || self.blocks.state(&block.hash) == Some(State::Invalid)
-        {
+        let unchecked = planted!(NotarizeUnchecked) && self.blocks.is_here(&block.hash);
+        let is_invalid = self.blocks.state(&block.hash) == Some(State::Invalid) && !unchecked;
+        if acceptance == Acceptance::Never || is_invalid {
             self.run.slots.refuse(view);
             return true;
         }
-        if !self.blocks.is_valid(&block.hash) {
+        if !self.blocks.is_valid(&block.hash) && !unchecked {
             return false;
         }
         if acceptance == Acceptance::New {
@@ -105,9 +111,15 @@ impl Engine {
 
     // R3
     pub(super) fn nullify(&mut self, now: Now) -> bool {
-        let view = self.run.current.view;
+        let view = if planted!(VoteInOldViews | NullifyAfterFinalize) {
+            self.run.current.view.saturating_sub(1).max(View(1))
+        } else {
+            self.run.current.view
+        };
         let own = self.guard.votes(view);
-        let may = self.guard.may_vote() && own.nullify.is_none() && own.finalize.is_none();
+        let may = self.guard.may_vote()
+            && own.nullify.is_none()
+            && (own.finalize.is_none() || planted!(NullifyAfterFinalize));
         if !may || self.run.sealed || !self.gives_up(now, own.notarize.is_some()) {
             return false;
         }
@@ -176,7 +188,8 @@ impl Engine {
                 break;
             }
             let own = self.guard.votes(view);
-            let may = own.nullify.is_none() && own.finalize.is_none();
+            let may =
+                (own.nullify.is_none() || planted!(FinalizeAfterNullify)) && own.finalize.is_none();
             let is_open = may && !self.run.certificates.is_nullified(view);
             if due.is_none() && is_open && self.blocks.is_valid(&block.hash) {
                 due = Some((view, block));

@@ -8,6 +8,7 @@ use crate::output::Output;
 use crate::time::{Mono, Now};
 use ledger::header::BlockRef;
 use ledger::id::{TimeMs, View};
+use ledger::planted;
 
 /// What the caller said about the head.
 #[derive(Clone, Copy, Debug, Default)]
@@ -159,7 +160,8 @@ impl Engine {
     /// 3.10: armed since there has been work, or a proposal, in this view; disarmed as soon as there is neither.
     pub(super) fn update_arming(&mut self, now: Now) {
         let view = self.run.current.view;
-        if self.run.slots.get(view).is_some() || self.has_work(now) {
+        let by_work = self.has_work(now) && !planted!(UnarmedByWork);
+        if self.run.slots.get(view).is_some() || by_work || planted!(AlwaysArmed) {
             self.run.current.armed_at.get_or_insert(now.mono);
         } else if self.run.work.answered {
             self.run.current.armed_at = None;
