@@ -9,6 +9,7 @@ Run the consensus engine in simulated networks, one per seed, and check its prom
 
 Usage: nachweis-simulate [--seeds N] [--from S] [--nodes n] [--real-crypto] [--threads T]
        nachweis-simulate --replay SEED [--nodes n] [--real-crypto]
+       nachweis-simulate --scenarios FILE...
 
   --seeds N       how many seeds to run (default 1000)
   --from S        the first seed (default 0)
@@ -16,6 +17,7 @@ Usage: nachweis-simulate [--seeds N] [--from S] [--nodes n] [--real-crypto] [--t
   --real-crypto   Ed25519 instead of a fast keyed hash
   --threads T     seeds at a time (default: as many as there are processors)
   --replay SEED   run one seed and print everything that happens
+  --scenarios     play directed scenarios; a broken promise is printed with the line that it fell on
   -h, --help      print this
 
 The last line is `N seeds passed, F failed, R seeds/min`. A failing seed is printed with the broken promise, its
@@ -27,9 +29,10 @@ Example: nachweis-simulate --seeds 10000 --nodes 4
 ";
 
 /// What to do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Command {
     Help,
+    Scenarios(Vec<String>),
     Sweep {
         terms: Terms,
         from: u64,
@@ -76,6 +79,7 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, Usage
                 let fits = usize::try_from(n).ok().filter(|n| (4..=16).contains(n));
                 terms.nodes = Some(fits.ok_or(UsageError::Nodes(n))?);
             }
+            "--scenarios" => return Ok(Command::Scenarios(args.collect())),
             "--real-crypto" => terms.crypto = Crypto::Real,
             "-h" | "--help" => return Ok(Command::Help),
             _ => return Err(UsageError::Unknown(arg)),

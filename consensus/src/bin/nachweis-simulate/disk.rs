@@ -4,9 +4,13 @@ use crate::application::Application;
 use crate::node::spec;
 use consensus::{Archived, Block, EpochInfo, JournalState, Record, Sealed, Tip};
 use ledger::certificate::Certificate;
+use ledger::journal::{self, Head, JournalId, Magic, Origin, SegmentHeader, Seq};
 
 /// A block of the archive with its own finalization, if it has one.
 pub(crate) type Frame = (Block, Option<Certificate>);
+
+/// What a disk writes or loses as one. Far smaller than a real page, so that a small batch has many of them.
+const PAGE: usize = 128;
 
 /// One node's disk. Everything in it is synced.
 #[derive(Default)]
@@ -15,11 +19,15 @@ pub(crate) struct Disk {
     pub(crate) journal: Vec<Record>,
     /// Blocks from height 1 on.
     pub(crate) archive: Vec<Frame>,
+    /// The journal could not be read: it is as good as lost.
+    pub(crate) corrupt: bool,
 }
 
 impl Disk {
     pub(crate) fn journal_state(&self) -> JournalState {
-        if self.journal.is_empty() {
+        if self.corrupt {
+            JournalState::Lost
+        } else if self.journal.is_empty() {
             JournalState::Fresh
         } else {
             JournalState::Intact
@@ -45,6 +53,43 @@ impl Disk {
             spec: spec(before),
             finalization,
         })
+    }
+
+    /// The journal through its file, whose last batch never ended: of the pages that it touches, those in `lost` are
+    /// not on the disk. What the journal's reader makes of that is what is left.
+    pub(crate) fn tear(&mut self, batch: &[Record], lost: u64) {
+        let bytes = |records: &[Record]| -> Vec<_> { records.iter().map(Record::encode).collect() };
+        let segment = SegmentHeader::first(
+            JournalId([1; 16]),
+            Magic(*b"magic of journal"),
+            Origin::Fresh,
+        );
+        let mut head = Head {
+            segment,
+            next: Seq(1),
+            prev_crc: 0,
+        };
+        let mut file = segment.encode().to_vec();
+        file.extend(head.encode_batch(&bytes(&self.journal)).expect("fits"));
+        let durable = file.len();
+        file.extend(head.encode_batch(&bytes(batch)).expect("fits"));
+        let first = durable / PAGE;
+        for page in first..file.len().div_ceil(PAGE) {
+            if lost >> ((page - first) % 64) & 1 == 1 {
+                let end = file.len().min((page + 1) * PAGE);
+                file[(page * PAGE).max(durable)..end].fill(0);
+            }
+        }
+        match journal::recover(&[&file]) {
+            Ok(recovered) => {
+                let records = recovered.batches.iter().flat_map(|batch| &batch.records);
+                let decoded = records.map(|record| Record::decode(record));
+                self.journal = decoded
+                    .collect::<Result<_, _>>()
+                    .expect("own records decode");
+            }
+            Err(_) => self.corrupt = true,
+        }
     }
 
     pub(crate) fn archived(&self, epoch: &EpochInfo) -> Archived {

@@ -14,7 +14,10 @@ mod campaign;
 mod clock;
 mod crypto;
 mod disk;
+mod filter;
 mod items;
+#[cfg(planted_bugs)]
+mod mutants;
 mod network;
 mod node;
 mod oracle;
@@ -23,28 +26,33 @@ mod queue;
 mod random;
 mod roster;
 mod run;
+mod scenario;
 mod trace;
 mod violation;
 mod world;
 
 #[cfg(test)]
-mod scenarios;
-#[cfg(test)]
 mod tests;
 
 use args::Command;
 use campaign::Terms;
+use scenario::Script;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::thread;
 use trace::Words;
 
 fn main() -> ExitCode {
+    #[cfg(planted_bugs)]
+    if std::env::args().nth(1).as_deref() == Some("mutants") {
+        return mutants::main(std::env::args().skip(2)).unwrap_or(ExitCode::SUCCESS);
+    }
     let command = args::parse(std::env::args().skip(1));
     let mut out = io::stdout();
     let done = match command {
         Ok(Command::Help) => write!(out, "{}", args::HELP).map(|()| ExitCode::SUCCESS),
         Ok(Command::Replay { terms, seed }) => replay(terms, seed, &mut out),
+        Ok(Command::Scenarios(files)) => play(&files, &mut out),
         Ok(Command::Sweep {
             terms,
             from,
@@ -81,6 +89,36 @@ fn replay(terms: Terms, seed: u64, out: &mut dyn Write) -> io::Result<ExitCode> 
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+fn play(files: &[String], out: &mut dyn Write) -> io::Result<ExitCode> {
+    let mut failed = 0_usize;
+    for file in files {
+        let script = match Script::read(file.as_ref()) {
+            Ok(script) => script,
+            Err(error) => {
+                writeln!(io::stderr(), "error: {error}")?;
+                return Ok(ExitCode::from(2));
+            }
+        };
+        match scenario::play(&script) {
+            Ok(()) => writeln!(out, "ok      {}", script.name)?,
+            Err(fall) => {
+                failed += 1;
+                writeln!(out, "FAILED  {}\n{fall}", script.name)?;
+            }
+        }
+    }
+    writeln!(
+        out,
+        "{} scenarios passed, {failed} failed",
+        files.len() - failed
+    )?;
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 #[expect(

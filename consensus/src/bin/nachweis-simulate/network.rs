@@ -41,6 +41,8 @@ pub(crate) struct Network {
     weather: Weather,
     groups: Option<Vec<u8>>,
     good: bool,
+    /// How long a message takes when the network is good.
+    pace: (u64, u64),
     random: Random,
 }
 
@@ -52,6 +54,7 @@ impl Network {
             weather,
             groups: None,
             good: false,
+            pace: GOOD,
             random,
         }
     }
@@ -60,6 +63,17 @@ impl Network {
     pub(crate) fn calm(&mut self) {
         self.good = true;
         self.groups = None;
+    }
+
+    /// A directed scenario: messages take this long from now on when the network is good.
+    pub(crate) const fn pace(&mut self, low: u64, high: u64) {
+        self.pace = (low, high);
+    }
+
+    /// A directed scenario: the network is bad again.
+    pub(crate) const fn storm(&mut self, weather: Weather) {
+        self.good = false;
+        self.weather = weather;
     }
 
     pub(crate) fn partition(&mut self, groups: Option<Vec<u8>>) {
@@ -120,7 +134,10 @@ impl Network {
     /// When a message sent now arrives: never, once, or twice.
     pub(crate) fn route(&mut self, now: Time, from: usize, to: usize) -> [Option<Time>; 2] {
         if self.good {
-            return [Some(now + self.random.between(GOOD.0, GOOD.1)), None];
+            return [
+                Some(now + self.random.between(self.pace.0, self.pace.1)),
+                None,
+            ];
         }
         let apart = self
             .groups

@@ -142,6 +142,32 @@ impl Node {
         self.disk.archive.extend(frames.take(archived));
     }
 
+    /// Whether a block is on its way to the disk.
+    pub(crate) fn is_writing_a_block(&self) -> bool {
+        let batch = self
+            .process
+            .as_ref()
+            .and_then(|process| match &process.sync {
+                Some(Sync::Batch(_, records)) => Some(records),
+                Some(Sync::Snapshot(_)) | None => None,
+            });
+        batch.is_some_and(|records| {
+            records
+                .iter()
+                .any(|record| matches!(record, Record::Block(_)))
+        })
+    }
+
+    /// Power is cut while a batch is on its way to the disk: of its pages, those in `lost` are not there.
+    pub(crate) fn tear(&mut self, lost: u64) {
+        let Some(process) = self.process.take() else {
+            return;
+        };
+        if let Some(Sync::Batch(_, records)) = process.sync {
+            self.disk.tear(&records, lost);
+        }
+    }
+
     /// Both clocks.
     pub(crate) fn now(&self, now: Time) -> Now {
         let started = self.process.as_ref().map_or(now, |p| p.started);

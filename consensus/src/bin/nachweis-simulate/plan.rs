@@ -71,6 +71,8 @@ pub(crate) struct Plan {
     pub(crate) starts: Vec<Time>,
     pub(crate) weather: Weather,
     pub(crate) slowness: Slowness,
+    /// Nodes that are slower, or faster, than the others.
+    pub(crate) slow: BTreeMap<usize, Slowness>,
     pub(crate) faults: Vec<(Time, Fault)>,
     /// When a record is submitted, and to whom.
     pub(crate) load: Vec<(Time, usize)>,
@@ -101,6 +103,7 @@ impl Plan {
                 workers: 0,
                 prune: 0,
             },
+            slow: BTreeMap::new(),
             faults: Vec::new(),
             load: Vec::new(),
             gst: 0,
@@ -147,6 +150,10 @@ impl Plan {
     /// Whether a validator is not byzantine.
     pub(crate) fn is_honest(&self, validator: usize) -> bool {
         !self.byzantine.contains_key(&validator)
+    }
+
+    pub(crate) fn slowness_of(&self, node: usize) -> Slowness {
+        self.slow.get(&node).copied().unwrap_or(self.slowness)
     }
 
     const fn f(&self) -> usize {

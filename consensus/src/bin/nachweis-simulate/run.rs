@@ -46,7 +46,7 @@ fn whole(world: &mut World) -> Result<(), Failure> {
     }
     rest(world)?;
     power_cut(world)?;
-    wake(world)
+    wake(world, WAKE)
 }
 
 /// Everything submitted becomes final everywhere before the deadline.
@@ -106,16 +106,18 @@ fn power_cut(world: &mut World) -> Result<(), Failure> {
     Ok(())
 }
 
-fn wake(world: &mut World) -> Result<(), Failure> {
+/// One more record is final everywhere in time.
+pub(crate) fn wake(world: &mut World, within: Time) -> Result<(), Failure> {
     let Some(node) = world.watched().map(|node| node.index).next() else {
         return broken(Invariant::Liveness, "nobody is left")
             .map_err(|violation| world.failure(violation));
     };
     world.submit(node);
-    finish(world, world.now + WAKE)
+    finish(world, world.now + within)
 }
 
-fn silence(world: &World) -> (u64, u64, Vec<u64>) {
+/// What an idle network has no more of: messages that are not heartbeats, records written, view changes.
+pub(crate) fn silence(world: &World) -> (u64, u64, Vec<u64>) {
     let views = world
         .watched()
         .filter_map(|node| node.process.as_ref())

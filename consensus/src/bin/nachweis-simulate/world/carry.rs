@@ -140,7 +140,7 @@ impl World {
     }
 
     fn plan_sync(&mut self, node: usize, what: Inside) {
-        let after = self.chance.below(self.plan.slowness.sync + 1);
+        let after = self.chance.below(self.plan.slowness_of(node).sync + 1);
         self.plan_inside(node, after, what);
     }
 
@@ -154,7 +154,7 @@ impl World {
 
     /// The application takes its time.
     fn answer(&mut self, node: usize, event: Event) {
-        let after = self.chance.below(self.plan.slowness.answer + 1);
+        let after = self.chance.below(self.plan.slowness_of(node).answer + 1);
         self.plan_inside(node, after, Inside::Answer(Box::new(event)));
     }
 
@@ -309,13 +309,7 @@ impl World {
         let bytes: Arc<[u8]> = message.encode().into();
         let hash = fold(0, &bytes);
         for to in targets {
-            if self
-                .gate
-                .as_mut()
-                .is_none_or(|gate| gate(node, to, message))
-            {
-                self.transmit(node, to, &bytes, hash);
-            }
+            self.transmit(node, to, &bytes, hash);
         }
         Ok(())
     }
@@ -338,6 +332,9 @@ impl World {
         let Some(generation) = self.network.connection(from, incarnation, to) else {
             return;
         };
+        let Some(late) = self.lateness(from, to, bytes) else {
+            return;
+        };
         self.figures.messages += 1;
         for at in self.network.route(self.now, from, to).into_iter().flatten() {
             let frame = Frame {
@@ -347,7 +344,7 @@ impl World {
                 bytes: Arc::clone(bytes),
                 hash,
             };
-            self.queue.plan(at, Happening::Deliver(frame));
+            self.queue.plan(at + late, Happening::Deliver(frame));
         }
     }
 

@@ -73,6 +73,11 @@ impl World {
         let landed = self.chance.chance(500);
         let archived = self.chance.index(4);
         self.nodes[node].crash(landed, archived);
+        self.lose_connections(node);
+    }
+
+    /// A process is gone; its peers notice soon.
+    pub(super) fn lose_connections(&mut self, node: usize) {
         for peer in 0..self.nodes.len() {
             if peer == node {
                 continue;
@@ -140,8 +145,21 @@ impl World {
             .event(self.now, 0, 13, || "GST: the network is good".to_owned());
         self.network.calm();
         for node in 0..self.nodes.len() {
-            self.start(node)?;
+            if self
+                .plan
+                .starts
+                .get(node)
+                .is_none_or(|start| *start <= self.now)
+            {
+                self.start(node)?;
+            }
         }
+        self.connect_all();
+        Ok(())
+    }
+
+    /// Connects whoever is not.
+    pub(super) fn connect_all(&mut self) {
         for a in 0..self.nodes.len() {
             for b in self.others(a) {
                 if a < b && self.network.standing(a, b).is_none() {
@@ -150,7 +168,6 @@ impl World {
                 }
             }
         }
-        Ok(())
     }
 
     pub(super) fn connect(&mut self, a: usize, b: usize) -> Checked {

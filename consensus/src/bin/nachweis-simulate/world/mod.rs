@@ -2,12 +2,14 @@
 
 mod carry;
 mod deliver;
+mod direct;
 mod faults;
 mod happen;
 
 use crate::byzantine::{Frames, Scene, Shell};
 use crate::clock::Time;
 use crate::crypto::fold;
+use crate::filter::Filter;
 use crate::items::{Item, Record};
 use crate::network::Network;
 use crate::node::Node;
@@ -18,7 +20,8 @@ use crate::random::{Random, Stream};
 use crate::roster::Roster;
 use crate::trace::Trace;
 use crate::violation::{Checked, Failure, Invariant, Violation, check};
-use consensus::{Config, Event, Message};
+use consensus::{Config, Event};
+pub(crate) use direct::NEVER;
 use happen::Happening;
 
 /// After GST everything must be final everywhere within this time.
@@ -36,9 +39,6 @@ pub(crate) struct Figures {
     pub(crate) settled: u64,
 }
 
-/// Lets a directed scenario stop messages: (from, to, message) → pass.
-pub(crate) type Gate = Box<dyn FnMut(usize, usize, &Message) -> bool>;
-
 /// One run.
 pub(crate) struct World {
     pub(crate) now: Time,
@@ -48,7 +48,8 @@ pub(crate) struct World {
     pub(crate) oracle: Oracle,
     pub(crate) trace: Trace,
     pub(crate) figures: Figures,
-    pub(crate) gate: Option<Gate>,
+    /// What a directed scenario does to messages.
+    pub(crate) filter: Filter,
     config: Config,
     network: Network,
     shells: Vec<Option<Shell>>,
@@ -98,7 +99,7 @@ impl World {
             roster,
             trace,
             figures: Figures::default(),
-            gate: None,
+            filter: Filter::default(),
             shells,
             queue,
             records: 0,
@@ -235,6 +236,13 @@ impl World {
     }
 
     fn gossip(&mut self, node: usize, item: &Item) -> Checked {
+        if self.filter.stops_records_to(node) {
+            // Pushed again until it arrives.
+            let item = *item;
+            let again = Happening::Gossip { node, item };
+            self.queue.plan(self.now + 1_000, again);
+            return Ok(());
+        }
         let Some(process) = &mut self.nodes[node].process else {
             return Ok(());
         };
@@ -278,7 +286,7 @@ impl World {
     }
 
     /// What must hold of a node after each event.
-    fn watch(&mut self, node: usize) -> Checked {
+    pub(crate) fn watch(&mut self, node: usize) -> Checked {
         let honest = self.oracle.is_honest(node);
         let Some(process) = self.nodes[node].process.as_mut().filter(|_| honest) else {
             return Ok(());
