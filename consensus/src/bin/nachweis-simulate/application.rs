@@ -412,7 +412,7 @@ impl Application {
         match item {
             Item::Record(record) => record.is_genuine(),
             Item::Evidence(evidence) => self.proves(evidence),
-            Item::Change(change) => self.fitting(change).is_some(),
+            Item::Change(change) => change.is_genuine() && self.fitting(change).is_some(),
         }
     }
 
@@ -544,15 +544,8 @@ mod tests {
         let roster = Roster::new(&plan);
         let request = request(&roster);
         let mut app = Application::new(Arc::clone(&roster.registry), [].iter());
-        let swap = Change {
-            number: 0,
-            leaves: 1 << 2,
-            joins: 1 << 4,
-        };
-        let too_many = Change {
-            joins: 1 << 5,
-            ..swap
-        };
+        let swap = Change::decide(0, 1 << 2, 1 << 4);
+        let too_many = Change::decide(0, 1 << 2, 1 << 5);
         let bad = app.seal(&request, &[Item::Change(too_many)]);
         let bad = bad.expect("known parent");
         assert_eq!(app.validate(&bad).expect("known"), Verdict::Invalid);

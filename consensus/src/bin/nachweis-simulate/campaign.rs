@@ -32,6 +32,7 @@ pub(crate) struct Report {
     pub(crate) events: u64,
     pub(crate) messages: u64,
     pub(crate) blocks: u64,
+    pub(crate) epochs: u64,
     pub(crate) starts: u64,
     pub(crate) offences: u64,
     /// Virtual ms from GST until all was final, one entry per seed.
@@ -149,6 +150,7 @@ impl Report {
         self.events += outcome.figures.events;
         self.messages += outcome.figures.messages;
         self.blocks += outcome.height;
+        self.epochs += outcome.epochs;
         self.starts += outcome.figures.starts;
         self.offences += outcome.figures.offences;
     }

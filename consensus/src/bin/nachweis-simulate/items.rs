@@ -38,9 +38,26 @@ pub(crate) struct Change {
     pub(crate) number: u32,
     pub(crate) leaves: u64,
     pub(crate) joins: u64,
+    /// Made by [`Change::decide`] only, as the members' decision would be.
+    check: u64,
 }
 
 impl Change {
+    /// The change of that number.
+    pub(crate) const fn decide(number: u32, leaves: u64, joins: u64) -> Self {
+        let check = crate::random::mix(leaves ^ joins.rotate_left(32) ^ number as u64);
+        Self {
+            number,
+            leaves,
+            joins,
+            check,
+        }
+    }
+
+    pub(crate) fn is_genuine(&self) -> bool {
+        *self == Self::decide(self.number, self.leaves, self.joins)
+    }
+
     /// The members after it; `None` if it does not fit these.
     pub(crate) fn apply(&self, members: &[usize]) -> Option<Vec<usize>> {
         let bit = |validator: &usize| 1_u64.checked_shl(u32::try_from(*validator).ok()?);
@@ -93,11 +110,7 @@ mod tests {
 
     #[test]
     fn bodies_are_read_back_and_rubbish_is_none() {
-        let change = Change {
-            number: 0,
-            leaves: 1,
-            joins: 1 << 4,
-        };
+        let change = Change::decide(0, 1, 1 << 4);
         let all = [Item::Record(Record::submit(7)), Item::Change(change)];
         assert_eq!(items(&body(&all)).as_deref(), Some(&all[..]));
         assert_eq!(items(&[9]), None);
@@ -106,11 +119,7 @@ mod tests {
 
     #[test]
     fn a_change_fits_only_the_members_that_it_names() {
-        let change = Change {
-            number: 0,
-            leaves: 1 << 2,
-            joins: 1 << 5,
-        };
+        let change = Change::decide(0, 1 << 2, 1 << 5);
         assert_eq!(change.apply(&[0, 1, 2, 3]), Some(vec![0, 1, 3, 5]));
         assert_eq!(change.apply(&[0, 1, 3]), None, "who leaves is not there");
         assert_eq!(change.apply(&[2, 5]), None, "who joins is there already");

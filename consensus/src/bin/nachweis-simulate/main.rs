@@ -141,8 +141,13 @@ fn sweep(
     let run = report.passed + report.failed.len() as u64;
     writeln!(
         out,
-        "{} events, {} messages, {} blocks, {} process starts, {} offences refused",
-        report.events, report.messages, report.blocks, report.starts, report.offences
+        "{} events, {} messages, {} blocks, {} epochs ended, {} process starts, {} offences refused",
+        report.events,
+        report.messages,
+        report.blocks,
+        report.epochs,
+        report.starts,
+        report.offences
     )?;
     writeln!(
         out,

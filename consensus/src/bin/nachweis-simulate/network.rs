@@ -142,7 +142,7 @@ impl Network {
         let apart = self
             .groups
             .as_ref()
-            .is_some_and(|groups| groups[from] != groups[to]);
+            .is_some_and(|groups| groups[from % groups.len()] != groups[to % groups.len()]);
         let lost = if apart { ACROSS } else { self.weather.loss };
         if self.random.chance(lost) {
             return [None, None];

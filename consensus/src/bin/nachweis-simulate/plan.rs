@@ -6,6 +6,7 @@
 use crate::byzantine::{ALL, Mischief};
 use crate::clock::{Clock, Time};
 use crate::crypto::Crypto;
+use crate::items::Change;
 use crate::random::{Random, Stream};
 use consensus::{Rules, Timing};
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,6 +77,10 @@ pub(crate) struct Plan {
     pub(crate) faults: Vec<(Time, Fault)>,
     /// When a record is submitted, and to whom.
     pub(crate) load: Vec<(Time, usize)>,
+    /// When a change of the set is decided.
+    pub(crate) changes: Vec<(Time, Change)>,
+    /// So many of a thousand processes die soon after their epoch has ended.
+    pub(crate) dies_at_switch: u64,
     /// From here on the network is good, every process is up, and nothing more goes wrong.
     pub(crate) gst: Time,
 }
@@ -106,6 +111,8 @@ impl Plan {
             slow: BTreeMap::new(),
             faults: Vec::new(),
             load: Vec::new(),
+            changes: Vec::new(),
+            dies_at_switch: 0,
             gst: 0,
         }
     }
@@ -134,6 +141,9 @@ impl Plan {
         plan.draw_clocks(&mut random);
         plan.draw_crashes(&mut random);
         plan.draw_load(&mut random);
+        if random.chance(500) {
+            plan.draw_epochs(&mut random);
+        }
         plan
     }
 
@@ -308,6 +318,115 @@ impl Plan {
             self.load.push((at, node));
         }
         self.load.sort_unstable();
+    }
+}
+
+/// Validators of all epochs together.
+const MAX_VALIDATORS: usize = 60;
+
+impl Plan {
+    /// Epochs end by length, by changes of the set, or by both.
+    fn draw_epochs(&mut self, random: &mut Random) {
+        if random.chance(600) {
+            self.epoch_length = random.between(2, 12);
+        }
+        if random.chance(400) {
+            self.dies_at_switch = 300;
+        }
+        let count = match self.epoch_length {
+            0 => random.between(1, 4),
+            _ => random.below(4),
+        };
+        let mut members: Vec<usize> = (0..self.n).collect();
+        let mut authorities: Vec<u16> = (0..u16::try_from(self.n).unwrap_or(0)).collect();
+        let mut times: Vec<_> = (0..count)
+            .map(|_| random.between(300, self.gst + 1_500))
+            .collect();
+        times.sort_unstable();
+        for (number, at) in (0..).zip(times) {
+            let (mut leaves, mut joins) = (0, 0);
+            let mut after = members.clone();
+            for _ in 0..random.between(1, (((members.len() - 1) / 3).max(1)) as u64) {
+                self.draw_change(random, &mut after, &mut authorities);
+            }
+            for validator in 0..authorities.len() {
+                let (before, after) = (members.contains(&validator), after.contains(&validator));
+                leaves |= u64::from(before && !after) << validator;
+                joins |= u64::from(!before && after) << validator;
+            }
+            if leaves | joins != 0 && self.stands(&after) {
+                members = after;
+                let change = Change::decide(number, leaves, joins);
+                self.changes.push((at, change));
+            } else {
+                break;
+            }
+        }
+        self.joiners = authorities.split_off(self.n);
+        if self.all_clocks_jump() {
+            let jumps = self.faults.iter().filter_map(|(at, fault)| match fault {
+                Fault::Jump { node: 0, by } => Some((*at, *by)),
+                _ => None,
+            });
+            let jumps: Vec<_> = jumps.collect();
+            for node in self.n..self.validators() {
+                let jumps = jumps.iter();
+                let jumps = jumps.map(|(at, by)| (*at, Fault::Jump { node, by: *by }));
+                self.faults.extend(jumps);
+            }
+        }
+        for _ in 0..self.joiners.len() {
+            let start = random.below(300);
+            self.starts.push(start);
+            self.clocks.push(Clock::default());
+        }
+    }
+
+    /// One authority joins, leaves, or changes its keys and computer.
+    fn draw_change(
+        &self,
+        random: &mut Random,
+        members: &mut Vec<usize>,
+        authorities: &mut Vec<u16>,
+    ) {
+        let founders: Vec<_> = members.iter().copied().filter(|m| *m < self.n).collect();
+        let kind = random.below(4);
+        if kind == 0 && members.len() > 4 && !founders.is_empty() {
+            let gone = *pick(random, &founders);
+            members.retain(|member| *member != gone);
+        } else if authorities.len() < MAX_VALIDATORS {
+            let newcomer = authorities.len();
+            let own = u16::try_from(newcomer).unwrap_or(u16::MAX);
+            let mut authority = own;
+            if kind > 1 && !founders.is_empty() {
+                let old = *pick(random, &founders);
+                members.retain(|member| *member != old);
+                authority = authorities[old];
+            }
+            authorities.push(authority);
+            members.push(newcomer);
+        }
+    }
+
+    fn clock_jumps(&self, node: usize) -> bool {
+        let mut faults = self.faults.iter();
+        faults.any(|(_, fault)| matches!(fault, Fault::Jump { node: jumps, .. } if *jumps == node))
+    }
+
+    fn all_clocks_jump(&self) -> bool {
+        (0..self.n).all(|node| self.clock_jumps(node))
+    }
+
+    /// Whether at most f of these are faulty.
+    fn stands(&self, members: &[usize]) -> bool {
+        // A jump of all clocks is nobody's own fault.
+        let all_jump = self.all_clocks_jump();
+        let faulty = members.iter().filter(|member| {
+            self.byzantine.contains_key(member)
+                || self.dead.contains(member)
+                || (!all_jump && self.clock_jumps(**member))
+        });
+        members.len() >= 4 && faulty.count() <= (members.len() - 1) / 3
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Outcome {
     pub(crate) hash: u64,
     pub(crate) figures: Figures,
     pub(crate) height: u64,
+    /// Epochs that ended.
+    pub(crate) epochs: u64,
     pub(crate) result: Result<(), Failure>,
     /// The last events in words, if they were asked for.
     pub(crate) last: Vec<String>,
@@ -31,6 +33,7 @@ pub(crate) fn run(plan: Plan, words: Words) -> Outcome {
         hash: world.trace.hash(),
         figures: world.figures,
         height: world.oracle.chain.height(),
+        epochs: world.oracle.chain.epoch().0,
         result,
         last: world.trace.last(),
     }
@@ -60,7 +63,7 @@ pub(crate) fn finish(world: &mut World, deadline: Time) -> Result<(), Failure> {
 pub(crate) fn rest(world: &mut World) -> Result<(), Failure> {
     // Byzantine validators could go on for ever; what is asked here is that honest ones do not.
     for node in 0..world.plan.nodes() {
-        if !world.plan.is_honest(node) {
+        if !world.oracle.is_honest(node) {
             world
                 .fault(Fault::Die { node })
                 .map_err(|violation| world.failure(violation))?;

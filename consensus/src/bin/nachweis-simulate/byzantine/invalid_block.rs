@@ -1,10 +1,10 @@
 //! Proposes invalid blocks: wrong roots, forged or repeated records, nothing in it, wrong header fields.
 
 use super::{Behaviour, Hand};
-use crate::items::{Item, Record, items};
+use crate::items::{Change, Item, Record, items};
 use consensus::message::Proposal;
 use consensus::{Block, Message};
-use ledger::hash::Hash;
+use ledger::hash::{Hash, SetHash};
 use ledger::header::Flags;
 use ledger::id::{Epoch, Height, View};
 
@@ -42,7 +42,7 @@ fn spoil(hand: &mut Hand<'_>, proposal: &Proposal) -> Option<Block> {
         Item::Evidence(_) | Item::Change(_) => None,
     });
     let number = number.unwrap_or(0);
-    match hand.random.below(10) {
+    match hand.random.below(13) {
         0 => block.header.log_root = Hash::ZERO,
         1 => block.header.status_root = Hash::ZERO,
         2 => block.header.height = Height(u64::MAX),
@@ -50,6 +50,22 @@ fn spoil(hand: &mut Hand<'_>, proposal: &Proposal) -> Option<Block> {
         4 => block.header.body_len = u32::MAX,
         5 => block.header.flags = Flags::SEAL,
         6 => block.header.version = 2,
+        // A set that the body does not give; an end of the epoch that it does not give, or that it gives and is not
+        // said to; a change that nobody decided.
+        10 => block.header.next_set = SetHash(Hash([5; 32])),
+        11 => {
+            block.header.flags = if block.header.flags.is_seal() {
+                Flags::NONE
+            } else {
+                Flags::SEAL
+            };
+            block.header.next_set = hand.epoch().set_hash();
+        }
+        12 => {
+            let mut change = Change::decide(0, 1, 1 << 5);
+            change.leaves = 1 << 1;
+            return hand.application.seal(&request, &[Item::Change(change)]);
+        }
         7 => {
             return hand
                 .application

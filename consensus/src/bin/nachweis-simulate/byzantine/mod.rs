@@ -5,6 +5,7 @@
 //! one file; a node may have several at once.
 
 mod amnesia;
+mod beyond_seal;
 mod churn;
 mod double_vote;
 mod equivocation;
@@ -31,7 +32,7 @@ use consensus::message::Proposal;
 use consensus::{Block, BuildRequest, EpochInfo, Message, Signer, Tip};
 use ledger::certificate::Certificate;
 use ledger::header::{BlockRef, Flags};
-use ledger::id::{TimeMs, ValidatorIndex, View};
+use ledger::id::{Epoch, TimeMs, ValidatorIndex, View};
 use ledger::vote::{Statement, Vote, VoteKind};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -58,11 +59,12 @@ pub(crate) enum Mischief {
     LyingSync,
     WrongTime,
     Late,
+    BeyondSeal,
     Amnesia,
 }
 
 /// All of them.
-pub(crate) const ALL: [Mischief; 18] = [
+pub(crate) const ALL: [Mischief; 19] = [
     Mischief::Selective,
     Mischief::Equivocation,
     Mischief::DoubleVote,
@@ -80,6 +82,7 @@ pub(crate) const ALL: [Mischief; 18] = [
     Mischief::LyingSync,
     Mischief::WrongTime,
     Mischief::Late,
+    Mischief::BeyondSeal,
     Mischief::Amnesia,
 ];
 
@@ -116,6 +119,7 @@ fn behaviour(mischief: Mischief) -> Box<dyn Behaviour> {
         Mischief::LyingSync => Box::new(lying_sync::LyingSync),
         Mischief::WrongTime => Box::new(wrong_time::WrongTime::default()),
         Mischief::Late => Box::new(late::Late::default()),
+        Mischief::BeyondSeal => Box::new(beyond_seal::BeyondSeal),
         Mischief::Amnesia => Box::new(amnesia::Amnesia),
     }
 }
@@ -126,6 +130,7 @@ struct Lore {
     blocks: BTreeMap<BlockRef, Block>,
     certificates: VecDeque<Certificate>,
     votes: VecDeque<Vote>,
+    epoch: Epoch,
     view: View,
 }
 
@@ -168,6 +173,10 @@ impl Lore {
     }
 
     fn certified(&mut self, certificate: &Certificate) {
+        if certificate.epoch() > self.epoch {
+            self.epoch = certificate.epoch();
+            self.view = View(0);
+        }
         self.view = self.view.max(certificate.view().saturating_add(1));
         remember(&mut self.certificates, certificate.clone());
     }
@@ -288,7 +297,11 @@ impl Hand<'_> {
             height: header.height,
             proposer: header.proposer,
             time_ms: header.time_ms,
-            flags: header.flags,
+            flags: if header.flags.is_anchor() {
+                Flags::ANCHOR
+            } else {
+                Flags::NONE
+            },
             validator_set: header.validator_set,
         }
     }

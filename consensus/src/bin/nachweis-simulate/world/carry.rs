@@ -6,6 +6,7 @@ use crate::byzantine::{Frames, Outgoing};
 use crate::crypto::fold;
 use crate::items::Item;
 use crate::node::{Process, spec};
+use crate::plan::Fault;
 use crate::trace;
 use crate::violation::{Checked, Failure, Invariant, broken, check};
 use consensus::message::{SyncReq, SyncResp};
@@ -72,6 +73,12 @@ impl World {
         })?;
         let opened = Event::EpochOpened(Box::new(spec(epoch)));
         self.answer(node, opened);
+        if self.now < self.plan.gst && self.chance.chance(self.plan.dies_at_switch) {
+            let at = self.now + self.chance.below(120);
+            let down = self.chance.between(1, 2_000);
+            let dies = Happening::Fault(Fault::Crash { node, down });
+            self.queue.plan(at, dies);
+        }
         Ok(())
     }
 

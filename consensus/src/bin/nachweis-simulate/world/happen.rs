@@ -3,7 +3,7 @@
 use super::World;
 use super::deliver::Votes;
 use crate::crypto::fold;
-use crate::items::Item;
+use crate::items::{Change, Item};
 use crate::network::Generation;
 use crate::plan::Fault;
 use crate::violation::Checked;
@@ -45,6 +45,10 @@ pub(super) enum Happening {
     },
     Submit {
         node: usize,
+    },
+    /// A change of the set is decided.
+    Decide {
+        change: Change,
     },
     Gossip {
         node: usize,
@@ -113,6 +117,12 @@ impl World {
             Happening::Submit { node } => {
                 self.loaded += 1;
                 self.submit(node);
+                Ok(())
+            }
+            Happening::Decide { change } => {
+                self.loaded += 1;
+                let node = self.chance.index(self.plan.n);
+                self.push(node, Item::Change(change));
                 Ok(())
             }
             Happening::Gossip { node, item } => self.gossip(node, &item),

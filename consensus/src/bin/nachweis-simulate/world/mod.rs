@@ -81,6 +81,9 @@ impl World {
         for (at, node) in &plan.load {
             queue.plan(*at, Happening::Submit { node: *node });
         }
+        for (at, change) in &plan.changes {
+            queue.plan(*at, Happening::Decide { change: *change });
+        }
         for node in plan.byzantine.keys() {
             queue.plan(500, Happening::Mischief { node: *node });
         }
@@ -140,7 +143,8 @@ impl World {
 
     /// Whether every honest node that is not gone has every record, and no more will come.
     pub(crate) fn is_final(&self) -> bool {
-        if self.now < self.plan.gst || self.loaded < self.plan.load.len() {
+        let load = self.plan.load.len() + self.plan.changes.len();
+        if self.now < self.plan.gst || self.loaded < load {
             return false;
         }
         let all = self.oracle.chain.expected();
@@ -173,18 +177,14 @@ impl World {
                 Some(process) => {
                     let status = process.engine.status();
                     format!(
-                        "{} records, epoch {}, view {}, finalized view {}, height {} of {}{}",
+                        "{} records, epoch {}, view {}, finalized view {}, height {} of {}, {:?}",
                         process.application.count(),
                         status.epoch,
                         status.view,
                         status.finalized_view,
                         status.committed.height,
                         status.finalized_height,
-                        if status.is_voting() {
-                            ""
-                        } else {
-                            ", not voting"
-                        }
+                        status.standing
                     )
                 }
             };
