@@ -52,13 +52,17 @@
 //! an observer. A peer keeps its connection; the driver reports connections of nodes that are no members, too.
 //! After a restart, [`Setup::epoch`] is the epoch of the archive's tip, and [`Setup::previous`] how the one before ended.
 //!
+//! **A lost journal.** With [`JournalState::Lost`] the engine begins in quarantine and asks the others, until it knows from
+//! which view on its key is free; [`EngineStatus::standing`] tells how far it is. From the first record on, what is
+//! found is that journal: [`JournalState::Intact`].
+//!
 //! **Pruning.** [`Engine::snapshot`], when nothing is under way and all commits are archived, returns the records
 //! that are still needed: write them to a new segment, sync, and delete the older segments.
 //!
 //! # What is not built yet
 //!
-//! Rejoin and restart (a key without its journal only observes), the readiness check before a SEAL block (3.15), compact
-//! proposals.
+//! The restart procedure (a journal that says it is stopped votes no more), the readiness check before a SEAL block (3.15),
+//! compact proposals.
 //!
 //! # Map
 //!

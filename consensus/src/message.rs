@@ -5,8 +5,8 @@
 //! [`crate::Engine::admit`] and [`crate::Admitted::verify`] lead on to [`crate::Engine::handle`].
 //!
 //! Only what the engine itself answers is here. Gossip of submissions (PoolIds, ItemReq, Items) and cosignatures
-//! (Cosig, CosigReq) travel beside it and are the node's own messages. Numbers 7, 14, 15, 19 and 20 are kept for
-//! Evidence, EpochReq, EpochResp, RejoinReq and RejoinResp. Proposals carry their whole body; compact ones may come.
+//! (Cosig, CosigReq) travel beside it and are the node's own messages. Numbers 7, 14 and 15 are kept for
+//! Evidence, EpochReq and EpochResp. Proposals carry their whole body; compact ones may come.
 
 use crate::block::Block;
 use crate::config::{MAX_BODY, MAX_SYNC};
@@ -56,6 +56,10 @@ pub enum Message {
     SyncReq(SyncReq) = 12,
     /// Finalized blocks that were asked for.
     SyncResp(SyncResp) = 13,
+    /// A key without its journal asks in which view others are.
+    RejoinReq(RejoinReq) = 19,
+    /// The answer.
+    RejoinResp(RejoinResp) = 20,
 }
 
 /// A starting node's question (consensus.md, 3.12).
@@ -151,6 +155,26 @@ pub struct SyncResp {
     pub certificate: Certificate,
 }
 
+/// A question of a key without its journal (consensus.md, 3.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct RejoinReq {
+    /// Comes back in the answer.
+    pub nonce: u64,
+    /// The asker's epoch; an answer counts in that one only.
+    pub epoch: Epoch,
+}
+
+/// In which view the answerer is, and the proof.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct RejoinResp {
+    /// The question's nonce.
+    pub nonce: u64,
+    /// The answerer's epoch.
+    pub epoch: Epoch,
+    /// Any certificate of the view before the answerer's; none in view 1, which the epoch's anchor proves.
+    pub entry: Option<Certificate>,
+}
+
 /// Which stream a message belongs on: bulk must not hold up votes (consensus.md, 3.20).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
@@ -198,7 +222,7 @@ impl Message {
         const JUSTIFICATION: usize = 4 + MAX_JUSTIFICATION * Certificate::MAX_LEN;
         const FETCH: usize = 1 + 8 + 32;
         match kind {
-            1 | 6 | 8 | 10 | 12 => Some(128),
+            1 | 6 | 8 | 10 | 12 | 19 => Some(128),
             2 => Some(1 + 16 + 40 + 4 + 3 * Vote::LEN + 1),
             3 => Some(1 + 16 + BLOCK + JUSTIFICATION + Vote::LEN),
             4 => Some(1 + Vote::LEN),
@@ -206,6 +230,7 @@ impl Message {
             9 => Some(FETCH + BLOCK),
             11 => Some(1 + 4 + MAX_CERTIFICATES * Certificate::MAX_LEN),
             13 => Some(Self::MAX_LEN),
+            20 => Some(1 + 16 + 1 + Certificate::MAX_LEN),
             _ => None,
         }
     }
@@ -218,6 +243,8 @@ impl Message {
             Self::Vote(vote) => Some(vote.epoch),
             Self::Certificate(certificate) => Some(certificate.epoch()),
             Self::CertReq(request) => Some(request.epoch),
+            Self::RejoinReq(request) => Some(request.epoch),
+            Self::RejoinResp(answer) => Some(answer.epoch),
             Self::Hello(_)
             | Self::Status(_)
             | Self::Fetch(_)
@@ -241,7 +268,9 @@ impl Message {
             | Self::Status(_)
             | Self::Fetch(_)
             | Self::CertReq(_)
-            | Self::SyncReq(_) => Lane::Votes,
+            | Self::SyncReq(_)
+            | Self::RejoinReq(_)
+            | Self::RejoinResp(_) => Lane::Votes,
         }
     }
 
@@ -249,7 +278,12 @@ impl Message {
     pub const fn priority(&self) -> Priority {
         match self {
             Self::Certificate(_) => Priority::Certificate,
-            Self::Hello(_) | Self::Seen(_) | Self::Vote(_) | Self::Status(_) => Priority::Vote,
+            Self::Hello(_)
+            | Self::Seen(_)
+            | Self::Vote(_)
+            | Self::Status(_)
+            | Self::RejoinReq(_)
+            | Self::RejoinResp(_) => Priority::Vote,
             Self::Proposal(_) => Priority::Proposal,
             Self::Fetch(_)
             | Self::Block(_)

@@ -128,8 +128,8 @@ pub enum Alarm {
     /// A certified block is invalid here, or two blocks are final at one height. This node votes no more.
     #[error("divergence at height {}: {} is certified but cannot be here", .0.height, .0.hash)]
     Divergence(BlockRef),
-    /// The journal of this key is missing, old or corrupt: it does not vote.
-    #[error("quarantine: this key's journal is not complete, so it does not vote")]
+    /// The journal of this key is missing, old or corrupt: it does not vote until it has rejoined.
+    #[error("quarantine: this key's journal is not complete; it votes again once it has rejoined")]
     Quarantine,
     /// Another process runs with this key.
     #[error("{0} peers report another running process with this key; not voting")]

@@ -6,7 +6,7 @@
 
 use crate::block::Block;
 use crate::epoch::EpochInfo;
-use crate::message::{CertReq, Hello, Message, Status, SyncReq};
+use crate::message::{CertReq, Hello, Message, RejoinReq, Status, SyncReq};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -150,6 +150,11 @@ pub(crate) enum Verified {
     CertReq(CertReq),
     SyncReq(SyncReq),
     Sync(VerifiedSync),
+    RejoinReq(RejoinReq),
+    RejoinResp {
+        nonce: u64,
+        entry: Option<VerifiedCertificate>,
+    },
 }
 
 /// A finalized chain segment: consecutive, linked, and certified.
@@ -186,6 +191,11 @@ impl Admitted {
             Message::Block(block) => Verified::Block(block),
             Message::CertReq(request) => Verified::CertReq(request),
             Message::SyncReq(request) => Verified::SyncReq(request),
+            Message::RejoinReq(request) => Verified::RejoinReq(request),
+            Message::RejoinResp(answer) => Verified::RejoinResp {
+                nonce: answer.nonce,
+                entry: check_entry(answer.entry, epoch, verifier)?,
+            },
             Message::Vote(_) if lagging => Verified::Lagging,
             Message::Vote(vote) => {
                 check_vote(&vote, epoch, verifier).map_err(Offence::Vote)?;
@@ -200,14 +210,7 @@ impl Admitted {
             Message::Seen(seen) => Verified::Seen {
                 nonce: seen.nonce,
                 // The answerer may hold rubbish under our name; what does not verify is not ours.
-                votes: seen
-                    .votes
-                    .into_vec()
-                    .into_iter()
-                    .filter(|vote| {
-                        vote.epoch == epoch.epoch() && check_vote(vote, epoch, verifier).is_ok()
-                    })
-                    .collect(),
+                votes: genuine(seen.votes.into_vec(), epoch, verifier),
                 other_instance: seen.other_instance,
             },
             Message::Proposal(proposal) => {
@@ -259,6 +262,20 @@ impl VerifiedSync {
         }
         self.certificate.kind() == VoteKind::Finalize && self.certificate.block() == last
     }
+}
+
+fn genuine(mut votes: Vec<Vote>, epoch: &EpochInfo, verifier: &dyn Verifier) -> Vec<Vote> {
+    votes.retain(|vote| vote.epoch == epoch.epoch() && check_vote(vote, epoch, verifier).is_ok());
+    votes
+}
+
+fn check_entry(
+    entry: Option<Certificate>,
+    epoch: &EpochInfo,
+    verifier: &dyn Verifier,
+) -> Result<Option<VerifiedCertificate>, Offence> {
+    let entry = entry.map(|entry| check_certificate(entry, epoch, verifier));
+    entry.transpose().map_err(Offence::Certificate)
 }
 
 fn check_all(

@@ -340,6 +340,12 @@ impl Driver {
         }
         let status = self.parts.engine.status();
         if self.shown != Some(status) {
+            if self
+                .shown
+                .is_none_or(|shown| shown.standing != status.standing)
+            {
+                tracing::info!(epoch = %status.epoch, standing = %status.standing, "this validator");
+            }
             self.shown = Some(status);
             self.parts.chain.update_status(|shown| {
                 shown.view = status.view;

@@ -85,7 +85,7 @@ enum Command {
     },
     /// Make a node's directory from a backup, after verifying all of it
     ///
-    /// The restored node follows and serves, but votes no more: without its journal it could sign twice
+    /// The restored node follows and serves. It votes again once it has rejoined: without its journal it could sign twice
     ///
     /// Example: nachweis-node restore --from bamf.backup --dir node/bamf
     #[command(verbatim_doc_comment)]

@@ -2,8 +2,8 @@
 //!
 //! The archive is the truth. Log hashes and index follow from it: what is missing is made again by the code that makes
 //! it in normal life, and every root is compared with the archive's headers on the way. The journal and the cosigner's
-//! guard cannot be made again: without its journal the node votes no more, without its guard it cosigns no more, and
-//! it says so.
+//! guard cannot be made again: without its journal the node votes only once it has rejoined, without its guard it cosigns
+//! no more, and it says so.
 
 use crate::chain::{Head, Provable};
 use crate::config::Config;
@@ -575,7 +575,8 @@ fn open_journal(
         ) => {
             tracing::error!(
                 error = %crate::exit::Chain(&error),
-                "this node votes no more: its journal is lost. It follows the others and serves what is final"
+                "this node does not vote: its journal is lost. It follows the others, and votes again once a quorum of them has \
+                 answered"
             );
             if dir.exists() {
                 let aside = files::set_aside(dir)?;
@@ -596,7 +597,9 @@ fn open_journal(
     let records = records.collect::<Result<Vec<_>, _>>();
     let records = records.map_err(RecoveryError::Record)?;
     let state = match opened.origin {
-        Origin::Replacement => JournalState::Lost,
+        // Once it holds records, they say how far its key's way back is.
+        Origin::Replacement if records.is_empty() => JournalState::Lost,
+        Origin::Replacement => JournalState::Intact,
         Origin::Fresh if records.is_empty() => JournalState::Fresh,
         Origin::Fresh => JournalState::Intact,
     };

@@ -91,6 +91,15 @@ impl Engine {
                 self.member(from)?;
                 asked(self.is_asking() && seen.nonce == self.run.start_check.nonce())?;
             }
+            Message::RejoinReq(_) => {
+                self.member(from)?;
+                let delta = self.config.timing().delta_ms;
+                in_rate(self.peer(from)?.may_rejoin(now.mono, delta))?;
+            }
+            Message::RejoinResp(answer) => {
+                self.member(from)?;
+                asked(self.is_rejoining() && answer.nonce == self.rejoin_nonce())?;
+            }
             Message::Block(block) => asked(self.run.fetches.wants(&block.hash(), from))?,
             Message::CertResp(_) => asked(self.run.catch_up.expects_certificates(from))?,
             Message::SyncResp(response) => {

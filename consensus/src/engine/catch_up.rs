@@ -69,7 +69,10 @@ impl Engine {
             Parent::Found { .. } | Parent::Missing(_) => {
                 // A proposal may build on an older view than ours would.
                 let waiting = self.run.slots.get(view).filter(|slot| !slot.refused);
-                waiting.and_then(|slot| self.first_gap(slot.parent_view))
+                let gap = waiting.and_then(|slot| self.first_gap(slot.parent_view));
+                // Whoever rejoins waits until this node knows of every view.
+                let vouches = self.run.rejoin.wants_certificates(now.mono);
+                gap.or_else(|| self.first_uncertified().filter(|_| vouches))
             }
         };
         let Some(to) = gap else {

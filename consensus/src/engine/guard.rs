@@ -201,9 +201,15 @@ impl SafetyGuard {
         self.bars.contains(&bar)
     }
 
-    /// Whether it signs at all at present.
-    pub(super) fn may_vote(&self) -> bool {
-        self.me.is_some() && self.bars.is_empty()
+    /// Whether nothing bars it.
+    pub(super) fn is_free(&self) -> bool {
+        self.bars.is_empty()
+    }
+
+    /// Whether it signs anything in this view at present.
+    pub(super) fn may_vote(&self, view: View) -> bool {
+        let free = self.me.is_some() && self.bars.is_empty() && !self.is_behind();
+        free && !self.is_below_floor(view)
     }
 
     /// This node's votes in a view.

@@ -57,6 +57,10 @@ impl Engine {
             Verified::CertReq(request) => self.serve_certificates(&from, &request),
             Verified::SyncReq(request) => self.serve_sync(&from, request),
             Verified::Sync(sync) => self.synced(now, from, sync),
+            Verified::RejoinReq(request) => self.rejoin_asked(now, &from, request),
+            Verified::RejoinResp { nonce, entry } => {
+                self.rejoin_answered(now, from, nonce, entry);
+            }
         }
     }
 
@@ -93,5 +97,6 @@ impl Engine {
         let status = self.own_status(now);
         self.send(&peer, Message::Status(status));
         self.greet_one(&peer);
+        self.ask_one_to_rejoin(&peer);
     }
 }

@@ -17,6 +17,7 @@ mod inbox;
 mod peers;
 mod propose;
 mod recover;
+mod rejoin;
 mod retry;
 mod run;
 mod settle;

@@ -19,6 +19,8 @@ const STATUS_BURST: u64 = 16;
 const STATUS_PER_HEARTBEAT: u64 = 4;
 /// Most connected nodes that are no members of the set.
 const MAX_OTHERS: usize = 64;
+/// A peer that rejoins moves an idle chain so often, in ms.
+const ESCORT_MS: u64 = 600_000;
 /// After a request to a peer failed, it is not asked for blocks again for so long, in ms.
 const FAILED_MS: u64 = 10_000;
 
@@ -74,6 +76,8 @@ pub(super) struct PeerState {
     served: Bucket,
     statuses: Bucket,
     hello_at: Option<Mono>,
+    rejoin_at: Option<Mono>,
+    escorted_at: Option<Mono>,
     helped_at: Option<Mono>,
     failed_at: Option<Mono>,
     /// Highest view of which a Finalize came after the finalization.
@@ -263,6 +267,16 @@ impl PeerState {
     /// Lets one Hello through per `ms`.
     pub(super) fn may_greet(&mut self, now: Mono, ms: u64) -> bool {
         once_per(&mut self.hello_at, now, ms)
+    }
+
+    /// Lets one question about a rejoin through per `ms`.
+    pub(super) fn may_rejoin(&mut self, now: Mono, ms: u64) -> bool {
+        once_per(&mut self.rejoin_at, now, ms)
+    }
+
+    /// Lets one rejoin in ten minutes move an idle chain.
+    pub(super) fn may_be_escorted(&mut self, now: Mono) -> bool {
+        once_per(&mut self.escorted_at, now, ESCORT_MS)
     }
 
     /// Lets one unasked help through per `ms`.

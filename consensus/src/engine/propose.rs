@@ -29,7 +29,7 @@ impl Engine {
     pub(super) fn propose(&mut self, now: Now) -> bool {
         let view = self.run.current.view;
         let is_turn = self.guard.me() == Some(self.run.epoch.leader(view))
-            && self.guard.may_vote()
+            && self.guard.may_vote(view)
             && self.guard.votes(view).all().next().is_none();
         if !is_turn || self.stopping || !self.has_work(now) || self.refuses_to_propose(now) {
             return false;

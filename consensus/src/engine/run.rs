@@ -8,6 +8,7 @@ use super::certificates::Certificates;
 use super::commit::FinalChain;
 use super::fetch::Fetches;
 use super::propose::Building;
+use super::rejoin::Rejoin;
 use super::slots::Slots;
 use super::start_check::StartCheck;
 use super::tally::Tally;
@@ -30,6 +31,7 @@ pub(super) struct Run {
     pub(super) fetches: Fetches,
     pub(super) catch_up: CatchUp,
     pub(super) start_check: StartCheck,
+    pub(super) rejoin: Rejoin,
     /// The SEAL block is committed: the epoch is over.
     pub(super) sealed: bool,
 }
@@ -50,6 +52,7 @@ impl Run {
             fetches: Fetches::default(),
             catch_up: CatchUp::default(),
             start_check: StartCheck::default(),
+            rejoin: Rejoin::default(),
             sealed: false,
         }
     }

@@ -38,6 +38,7 @@ impl Engine {
         self.retry(now);
         self.heartbeat(now);
         self.greet(now);
+        self.ask_to_rejoin(now);
         self.watch_clock(now);
         self.set_timer(now);
     }

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::guard::Bar;
+use core::fmt;
 use ledger::header::BlockRef;
 use ledger::id::{Epoch, Height, View};
 
@@ -38,8 +39,11 @@ pub enum Standing {
     Observer,
     /// It asks the others what they saw of its key.
     StartCheck,
-    /// Its journal was lost.
-    Quarantine,
+    /// Its journal was lost, and it asks to rejoin.
+    Quarantine {
+        /// So many others have answered; a quorum must.
+        answers: usize,
+    },
     /// It rejoined, and votes from this view on.
     BelowFloor(View),
     /// It has been in a later epoch before, and catches up with itself.
@@ -50,6 +54,27 @@ pub enum Standing {
     Stopped,
     /// It saw two histories, and votes no more.
     Diverged,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Voting => f.write_str("votes"),
+            Self::Observer => f.write_str("observes: its key is not in this epoch's set"),
+            Self::StartCheck => f.write_str("asks the others what they saw of its key"),
+            Self::Quarantine { answers } => {
+                write!(
+                    f,
+                    "in quarantine, asks to rejoin: {answers} others have answered"
+                )
+            }
+            Self::BelowFloor(view) => write!(f, "has rejoined, votes again from view {view} on"),
+            Self::Behind => f.write_str("catches up with an epoch that it was in before"),
+            Self::Sealed => f.write_str("waits for the next epoch"),
+            Self::Stopped => f.write_str("stopped for a restart"),
+            Self::Diverged => f.write_str("stopped: it saw two histories"),
+        }
+    }
 }
 
 impl Engine {
@@ -75,7 +100,8 @@ impl Engine {
         } else if self.guard.me().is_none() {
             Standing::Observer
         } else if barred(Bar::Quarantine) {
-            Standing::Quarantine
+            let answers = self.run.rejoin.answers();
+            Standing::Quarantine { answers }
         } else if barred(Bar::Sealed) {
             Standing::Sealed
         } else if self.guard.is_behind() {

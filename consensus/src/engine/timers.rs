@@ -40,6 +40,9 @@ impl Engine {
         if self.is_asking() {
             consider(self.run.start_check.deadline());
         }
+        if self.is_rejoining() {
+            consider(self.run.rejoin.deadline());
+        }
         if self.timer != Some(next) {
             self.timer = Some(next);
             self.outbox.now(Output::SetTimer { at: next });

@@ -64,7 +64,7 @@ impl Engine {
     // R2
     pub(super) fn notarize(&mut self, now: Now) -> bool {
         let view = self.run.current.view;
-        if !self.guard.may_vote() || self.guard.votes(view).notarize.is_some() {
+        if !self.guard.may_vote(view) || self.guard.votes(view).notarize.is_some() {
             return false;
         }
         let Some(slot) = self.run.slots.get(view) else {
@@ -117,7 +117,7 @@ impl Engine {
             self.run.current.view
         };
         let own = self.guard.votes(view);
-        let may = self.guard.may_vote()
+        let may = self.guard.may_vote(view)
             && own.nullify.is_none()
             && (own.finalize.is_none() || planted!(NullifyAfterFinalize));
         if !may || self.run.sealed || !self.gives_up(now, own.notarize.is_some()) {
@@ -190,7 +190,8 @@ impl Engine {
             let own = self.guard.votes(view);
             let may =
                 (own.nullify.is_none() || planted!(FinalizeAfterNullify)) && own.finalize.is_none();
-            let is_open = may && !self.run.certificates.is_nullified(view);
+            let is_open =
+                may && self.guard.may_vote(view) && !self.run.certificates.is_nullified(view);
             if due.is_none() && is_open && self.blocks.is_valid(&block.hash) {
                 due = Some((view, block));
             }
@@ -201,7 +202,7 @@ impl Engine {
             self.diverge(block);
             return is_news;
         }
-        let Some((view, block)) = due.filter(|_| self.guard.may_vote()) else {
+        let Some((view, block)) = due else {
             return false;
         };
         self.journal_block(&block.hash);

@@ -129,7 +129,8 @@ impl Engine {
         let unfinal = self
             .unfinal_since()
             .is_some_and(|since| now.mono.since(since) >= self.config.unfinal_ms());
-        self.has_includable() || unfinal || self.is_anchor_due(now)
+        let escorts = self.run.rejoin.escorts(self.run.current.view, now.mono);
+        self.has_includable() || unfinal || escorts || self.is_anchor_due(now)
     }
 
     /// The caller counted something on the present head.

@@ -2,7 +2,7 @@
 //!
 //! The stream holds the genesis, the configuration and the archive's whole frames, each with its SHA-256, and ends
 //! with a manifest. It never holds a key, the consensus journal or the cosigner's guard: a copy of these could sign
-//! twice. So a restored node finds no journal, and observes without voting.
+//! twice. So a restored node finds no journal, and has to rejoin.
 //!
 //! ```text
 //! stream = "NWBACKUP1\n" entry* manifest

@@ -23,12 +23,14 @@ pub(crate) enum Kind {
     CertResp,
     SyncReq,
     SyncResp,
+    RejoinReq,
+    RejoinResp,
     /// Pushes of submitted records, which are not the engine's.
     Records,
 }
 
 /// All of them with their names.
-const NAMES: [(&str, Kind); 15] = [
+const NAMES: [(&str, Kind); 17] = [
     ("hello", Kind::Hello),
     ("seen", Kind::Seen),
     ("proposal", Kind::Proposal),
@@ -43,6 +45,8 @@ const NAMES: [(&str, Kind); 15] = [
     ("certresp", Kind::CertResp),
     ("syncreq", Kind::SyncReq),
     ("syncresp", Kind::SyncResp),
+    ("rejoinreq", Kind::RejoinReq),
+    ("rejoinresp", Kind::RejoinResp),
     ("records", Kind::Records),
 ];
 
@@ -77,6 +81,8 @@ impl Kind {
             Message::CertResp(_) => Self::CertResp,
             Message::SyncReq(_) => Self::SyncReq,
             Message::SyncResp(_) => Self::SyncResp,
+            Message::RejoinReq(_) => Self::RejoinReq,
+            Message::RejoinResp(_) => Self::RejoinResp,
         }
     }
 

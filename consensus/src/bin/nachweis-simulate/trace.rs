@@ -131,6 +131,15 @@ pub(crate) fn message(message: &Message) -> String {
         Message::CertReq(request) => format!("CertReq views {} to {}", request.from, request.to),
         Message::CertResp(list) => format!("CertResp with {} certificates", list.len()),
         Message::SyncReq(request) => format!("SyncReq from height {}", request.from),
+        Message::RejoinReq(request) => format!("RejoinReq nonce {}", request.nonce),
+        Message::RejoinResp(answer) => format!(
+            "RejoinResp nonce {} proven by {}",
+            answer.nonce,
+            answer
+                .entry
+                .as_ref()
+                .map_or_else(|| "the anchor".to_owned(), certificate)
+        ),
         Message::SyncResp(response) => format!(
             "SyncResp {} blocks, {} headers, {}",
             response.blocks.len(),

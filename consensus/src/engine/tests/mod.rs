@@ -17,5 +17,6 @@ mod finality;
 mod hostile;
 mod network;
 mod proposing;
+mod rejoin;
 mod spreading;
 mod voting;

@@ -158,7 +158,9 @@ impl Lore {
             | Message::CertReq(_)
             | Message::CertResp(_)
             | Message::SyncReq(_)
-            | Message::SyncResp(_) => {}
+            | Message::SyncResp(_)
+            | Message::RejoinReq(_)
+            | Message::RejoinResp(_) => {}
         }
     }
 

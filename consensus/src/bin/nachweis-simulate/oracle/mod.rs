@@ -130,13 +130,20 @@ impl Oracle {
             Message::SyncResp(response) => {
                 self.certificates.seen(roster, &response.certificate)?;
             }
+            Message::RejoinResp(answer) => {
+                if let Some(certificate) = &answer.entry {
+                    durable.allows_certificate(node, certificate)?;
+                    self.certificates.seen(roster, certificate)?;
+                }
+            }
             Message::Hello(_)
             | Message::Seen(_)
             | Message::Status(_)
             | Message::Fetch(_)
             | Message::Block(_)
             | Message::CertReq(_)
-            | Message::SyncReq(_) => {}
+            | Message::SyncReq(_)
+            | Message::RejoinReq(_) => {}
         }
         Ok(())
     }
