@@ -18,6 +18,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use borsh::{BorshDeserialize, BorshSerialize};
 use core::fmt;
 
 const FORMAT: &[u8; 8] = b"NWJOURN1";
@@ -33,7 +34,7 @@ pub const BATCH_TRAILER_LEN: usize = 28;
 pub const MAX_BATCH_LEN: usize = 128 << 20;
 
 /// Which journal it is: random, made with the validator key, and named in that key's file.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub struct JournalId(pub [u8; 16]);
 
 /// 16 random bytes that begin every batch header and trailer of one journal.

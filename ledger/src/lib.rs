@@ -12,6 +12,7 @@
 //! - consensus on paper: [`validator_set`], [`header`], [`body`], [`vote`], [`certificate`], [`evidence`]
 //! - what is recorded: [`document`], [`record`], [`submission`], [`genesis`]
 //! - what is proved: [`log`], [`tile`], [`note`], [`checkpoint`], [`cosignature`], [`leaf`], [`trie`]
+//! - how a halted chain goes on: [`restart`]
 //! - what may follow what: [`state`], [`view`], [`tip`], [`refusal`], [`admission`], [`rules`], [`block`], [`execute`], [`replay`]
 //! - what is handed out: [`receipt`]
 //! - what is kept on disk: [`frame`], [`journal`], [`guard`]
@@ -50,6 +51,7 @@ pub mod receipt;
 pub mod record;
 pub mod refusal;
 pub mod replay;
+pub mod restart;
 pub mod rules;
 pub mod state;
 pub mod submission;

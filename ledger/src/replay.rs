@@ -14,10 +14,13 @@ use crate::genesis::{Genesis, GenesisError};
 use crate::hash::{Hash, Tag, sha256};
 use crate::header::{BlockRef, Header};
 use crate::id::{Height, TreeSize, ValidatorIndex, View};
+use crate::restart::{Restart, RestartError, RestartFile};
 use crate::tip::{EpochInfo, Founding, Tip};
 use crate::trie::Trie;
 use crate::view::{Effects, MemoryState, StateUnavailable};
 use crate::vote::VoteKind;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// The first thing that is wrong with a chain.
@@ -81,6 +84,15 @@ pub enum FaultKind {
         /// Root of the last header.
         expected: Hash,
     },
+    /// The restart file that is to go on from this block does not count.
+    #[error("restart file: {0}")]
+    Restart(#[from] RestartError),
+    /// The restart file goes on from another block, or from an epoch that this chain never had.
+    #[error("restart file is about block {found} of another history")]
+    OtherHistory {
+        /// Its anchor's height.
+        found: Height,
+    },
     /// The state could not be read; does not happen with states in memory.
     #[error(transparent)]
     Unavailable(#[from] StateUnavailable),
@@ -109,6 +121,10 @@ impl From<BlockError> for FaultKind {
 pub struct Replay {
     founding: Founding,
     tip: Tip,
+    /// The epoch in which the tip was decided.
+    deciding: Arc<EpochInfo>,
+    /// Restart files that were given and not reached, by the height of their anchor.
+    restarts: BTreeMap<Height, Restart>,
     state: MemoryState,
     leaders: Vec<ValidatorIndex>,
     /// View of the tip's header; 0 for an anchor.
@@ -164,6 +180,8 @@ impl Replay {
         Ok(Self {
             leaders: leaders(&tip.epoch),
             certified: tip.height,
+            deciding: Arc::clone(&tip.epoch),
+            restarts: BTreeMap::new(),
             founding,
             tip,
             state,
@@ -198,16 +216,54 @@ impl Replay {
         let block = Block::decode(&frame.block).map_err(|error| fault(error.into()))?;
         let executed = self.check(&block, height, rng).map_err(fault)?;
         let header = &executed.header;
+        let restart = self.restarts.get(&height);
+        let opened = restart.map(|restart| open(restart, &self.tip.epoch, &executed.tip));
+        let opened = opened.transpose().map_err(fault)?;
         let finalization = frame.finalization.as_ref();
         if let Some(certificate) = finalization {
             check_finalization(&self.tip.epoch, header, certificate).map_err(fault)?;
             self.certified = height;
-        } else if header.flags.is_seal() {
+        } else if header.flags.is_seal() && opened.is_none() {
             // The next epoch hangs on this very block: no descendant can vouch for it.
             return Err(fault(FaultKind::NotFinal));
         }
         self.adopt(executed);
+        if let Some(epoch) = opened {
+            self.restarts.remove(&height);
+            self.open(epoch);
+        }
         Ok(())
+    }
+
+    /// Tells the replay of a restart file: its anchor is final by it, and another epoch follows. After a fault nothing
+    /// has changed. Files come in the order of their anchors, each before the block that follows its anchor.
+    ///
+    /// # Errors
+    /// [`ReplayFault`] if the file does not count, or does not fit the tip if that is its anchor.
+    pub fn go_on_by(&mut self, file: &RestartFile) -> Result<(), ReplayFault> {
+        let fault = |height, kind| ReplayFault { height, kind };
+        let founding = &self.founding;
+        let restart = file
+            .check(founding.chain(), |authority| founding.admin(authority))
+            .map_err(|error| fault(self.tip.height, error.into()))?;
+        let height = restart.anchor().height;
+        if height > self.tip.height {
+            self.restarts.insert(height, restart);
+            return Ok(());
+        }
+        let opened = open(&restart, &self.deciding, &self.tip);
+        let opened = opened.map_err(|kind| fault(height, kind))?;
+        self.open(opened);
+        Ok(())
+    }
+
+    fn open(&mut self, epoch: Arc<EpochInfo>) {
+        self.certified = self.tip.height;
+        self.leaders = leaders(&epoch);
+        self.view = View(0);
+        // Another file about the epochs before would be a second history.
+        self.deciding = Arc::clone(&epoch);
+        self.tip.epoch = epoch;
     }
 
     /// No block comes any more: the newest must be final, and the states must give the root.
@@ -285,6 +341,7 @@ impl Replay {
         self.records = self.records.saturating_add(records);
         self.state.apply(effects, header.time_ms);
         self.view = header.view;
+        self.deciding = Arc::clone(&self.tip.epoch);
         if tip.opens_epoch() {
             self.leaders = leaders(&tip.epoch);
             self.view = View(0);
@@ -321,6 +378,15 @@ impl Replayed {
     pub fn status_root(&self) -> Hash {
         self.tip.trie.root()
     }
+}
+
+/// The epoch that a restart file opens on this tip.
+fn open(restart: &Restart, deciding: &EpochInfo, tip: &Tip) -> Result<Arc<EpochInfo>, FaultKind> {
+    if restart.anchor() != tip.block_ref() || !restart.continues(deciding, &tip.epoch) {
+        let found = restart.anchor().height;
+        return Err(FaultKind::OtherHistory { found });
+    }
+    Ok(Arc::clone(restart.epoch()))
 }
 
 /// Checks that a certificate finalizes this very block, in its own epoch.

@@ -125,6 +125,8 @@ pub struct EpochInfo {
     pub set_hash: SetHash,
     /// The block that it starts from: the SEAL block of the epoch before; the genesis for epoch 0.
     pub anchor: BlockRef,
+    /// Hash of the restart file that opened it; zero if none did.
+    pub restart: Hash,
     /// What every vote of it signs.
     pub context: EpochContext,
 }
@@ -132,19 +134,31 @@ pub struct EpochInfo {
 impl EpochInfo {
     /// An epoch that no restart file opened.
     pub fn new(chain: ChainId, epoch: Epoch, set: Arc<ValidatorSet>, anchor: BlockRef) -> Self {
+        Self::opened(chain, epoch, set, anchor, Hash::ZERO)
+    }
+
+    /// An epoch that the restart file of this hash opened; zero if none did.
+    pub fn opened(
+        chain: ChainId,
+        epoch: Epoch,
+        set: Arc<ValidatorSet>,
+        anchor: BlockRef,
+        restart: Hash,
+    ) -> Self {
         let set_hash = set.hash();
         let inputs = ContextInputs {
             chain,
             epoch,
             set: set_hash,
             anchor: anchor.hash,
-            restart: Hash::ZERO,
+            restart,
         };
         Self {
             epoch,
             set,
             set_hash,
             anchor,
+            restart,
             context: inputs.context(),
         }
     }
@@ -184,6 +198,12 @@ impl Tip {
     /// Leaves of the log: also the index of the next block's first leaf.
     pub const fn log_size(&self) -> TreeSize {
         TreeSize(self.log.size())
+    }
+
+    /// The same block, with an epoch after it that a restart file opens.
+    #[must_use]
+    pub fn restarted(self, epoch: Arc<EpochInfo>) -> Self {
+        Self { epoch, ..self }
     }
 
     /// Whether the block ended an epoch (or is the genesis): the next one is the first of its epoch.

@@ -3,6 +3,7 @@
 //! `tests/golden/formats.txt` holds them as `name = hex`, one a line; texts stand as they are, with
 //! `\n` for a line feed. `NACHWEIS_WRITE_GOLDEN=1` writes the file anew; the change then shows in review.
 
+use crate::restarts;
 use crate::samples::{
     application, auth_state, block, body, certificate, commitment_inputs, detail_leaves,
     detail_root, doc_state, founded, header, key_state, leaves, records, statement, submission,
@@ -102,6 +103,15 @@ fn consensus_lines(lines: &mut Lines, founding: &Founding) {
     lines.value("body", &body);
     lines.value("body root", &body.root());
     lines.value("block", &block(founding));
+}
+
+fn restart_lines(lines: &mut Lines, founding: &Founding) {
+    let file = restarts::sample(founding);
+    let report = &file.reports()[1];
+    lines.bytes("restart sign bytes", report.statement.sign_bytes());
+    lines.value("restart report", report);
+    lines.bytes("restart file", file.encode());
+    lines.value("restart file hash", &file.hash());
 }
 
 fn record_lines(lines: &mut Lines, founding: &Founding) {
@@ -314,6 +324,7 @@ fn golden() -> String {
     record_lines(&mut lines, &founding);
     consensus_lines(&mut lines, &founding);
     state_lines(&mut lines, &founding);
+    restart_lines(&mut lines, &founding);
     note_lines(&mut lines, &founding);
     disk_lines(&mut lines, &founding);
     lines.0.push_str(&crate::rules::golden_states());

@@ -24,6 +24,7 @@ use ledger::key::{Key, RawSignature};
 use ledger::leaf::{LogLeaf, MAX_LEAF};
 use ledger::log::Path;
 use ledger::record::{MAX_PROPOSE, Parents, Record, Role};
+use ledger::restart::{MAX_REPORT_LEN, MAX_RESTART_LEN};
 use ledger::state::{
     AuthState, DocState, Handover, HoldEntry, KeyState, Lane, Lifecycle, MAX_DISPUTES, MAX_ENTRIES,
     MAX_HANDOVERS, MAX_STATE, OpenDispute, Sorted,
@@ -131,6 +132,9 @@ fn every_other_format_has_one_encoding() {
     assert_strict("frame payload", &payload, MAX_PAYLOAD_LEN);
     let path = Path::new(vec![filled(1), filled(2)]).unwrap();
     assert_strict("path", &path, 65);
+    let file = crate::restarts::sample(&founding);
+    assert_strict("restart report", &file.reports()[0], MAX_REPORT_LEN);
+    assert_strict("restart file", &file, MAX_RESTART_LEN);
     assert_strict("salt", &salt("salt"), 64);
 }
 
