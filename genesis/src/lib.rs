@@ -15,6 +15,7 @@
 //! - [`ceremony`]: applications to a genesis, the same for everyone; the check before anyone relies on it
 //! - [`container`]: `genesis.nachweis`, the genesis with its signatures
 //! - [`noteid`]: no two keys that look the same in a checkpoint
+//! - [`restart`]: reports of stopped validators, and the file that opens a new epoch
 //! - [`trust`]: `trust.json` and `trust.policy`, which verifiers start from
 //! - [`words`]: the fingerprint for reading aloud
 //! - [`files`]: durable writing that overwrites nothing
@@ -27,5 +28,6 @@ pub mod container;
 pub mod files;
 pub mod keyfile;
 pub mod noteid;
+pub mod restart;
 pub mod trust;
 pub mod words;

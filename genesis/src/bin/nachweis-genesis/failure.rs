@@ -6,6 +6,7 @@ use genesis::birth::BirthError;
 use genesis::ceremony::CeremonyError;
 use genesis::container::ContainerError;
 use genesis::keyfile::KeyFileError;
+use genesis::restart::RestartFileError;
 use genesis::trust::TrustFileError;
 use ledger::id::NameError;
 use ledger::receipt::TrustError;
@@ -30,6 +31,10 @@ pub(crate) enum Failure {
     Container(#[from] ContainerError),
     #[error(transparent)]
     Trust(#[from] TrustFileError),
+    #[error(transparent)]
+    Restart(#[from] RestartFileError),
+    #[error("not confirmed: nothing is written")]
+    NotConfirmed,
     #[error("{} exists and is not empty", .0.display())]
     Exists(PathBuf),
     #[error("{} cannot be created", path.display())]
@@ -88,6 +93,8 @@ impl Failure {
             Self::Ceremony(error) => error.hint(),
             Self::Container(error) => error.hint(),
             Self::Trust(error) => error.hint().map(str::to_owned),
+            Self::Restart(error) => error.hint(),
+            Self::NotConfirmed => Some("type yes, or give --yes".into()),
             Self::Exists(_) => Some("nothing is overwritten: name another folder".into()),
             Self::Clock => Some("set the clock, then try again".into()),
             Self::Name(_) | Self::Birth(BirthError::Create { .. }) | Self::Create { .. } => None,
@@ -104,6 +111,8 @@ impl Failure {
             Self::Ceremony(error) => ceremony(error),
             Self::Container(error) => container(error),
             Self::Trust(error) => trust(error),
+            Self::Restart(error) => restart(error),
+            Self::NotConfirmed => exit::REFUSED,
             Self::Exists(_) => exit::REFUSED,
             Self::Birth(BirthError::Create { source, .. }) | Self::Create { source, .. } => {
                 io_code(source)
@@ -198,5 +207,15 @@ fn trust(error: &TrustFileError) -> u8 {
         | TrustFileError::Root(_)
         | TrustFileError::Trust(TrustError::PinSize) => exit::USAGE,
         TrustFileError::Description(_) | TrustFileError::Trust(_) => exit::NOT_GOOD,
+    }
+}
+
+fn restart(error: &RestartFileError) -> u8 {
+    match error {
+        RestartFileError::Read { source, .. } | RestartFileError::Write { source, .. } => {
+            io_code(source)
+        }
+        RestartFileError::Malformed { .. } | RestartFileError::None => exit::USAGE,
+        RestartFileError::OtherBase(_) | RestartFileError::Restart(_) => exit::NOT_GOOD,
     }
 }

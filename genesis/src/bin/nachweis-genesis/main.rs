@@ -6,6 +6,7 @@ mod apply;
 mod assemble;
 mod check;
 mod failure;
+mod restart;
 mod show;
 mod sign;
 mod trust;
@@ -41,6 +42,7 @@ enum Command {
     Check(check::Args),
     Show(show::Args),
     Trust(trust::Args),
+    Restart(restart::Args),
 }
 
 fn main() -> ExitCode {
@@ -71,6 +73,7 @@ fn run(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Check(args) => check::run(&args, out),
         Command::Show(args) => show::run(&args, out),
         Command::Trust(args) => trust::run(&args, out),
+        Command::Restart(args) => restart::run(&args, out),
     }
 }
 
