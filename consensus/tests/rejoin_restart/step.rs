@@ -180,8 +180,16 @@ impl Rules {
         }
     }
 
-    fn vote(&self, world: &mut World, who: usize, statement: Statement) {
+    /// Signs something of its epoch, in this view.
+    fn sign(&self, world: &mut World, who: usize, kind: Kind, (view, block): (usize, usize)) {
         let node = &mut world.nodes[who];
+        let epoch = node.epoch;
+        let statement = Statement {
+            kind,
+            epoch,
+            view,
+            block,
+        };
         statement.put_in(&mut node.sent);
         statement.put_in(&mut node.mine);
     }
@@ -190,58 +198,26 @@ impl Rules {
         match action {
             Action::Learn { who, statement } => self.learn(world, who, statement),
             Action::Propose { who, parent, seal } => {
-                let node = &world.nodes[who];
-                let block = Block {
-                    epoch: node.epoch,
-                    view: node.view(),
+                let Position { epoch, view } = world.nodes[who].position();
+                world.blocks.push(Block {
+                    epoch,
+                    view,
                     parent,
                     seal,
-                };
-                world.blocks.push(block);
+                });
                 let block = world.blocks.len() - 1;
-                self.apply(world, Action::Notarize { who, block });
+                self.sign(world, who, Kind::Notarize, (view, block));
             }
             Action::Notarize { who, block } => {
-                let Position { epoch, view } = world.nodes[who].position();
-                let kind = Kind::Notarize;
-                self.vote(
-                    world,
-                    who,
-                    Statement {
-                        kind,
-                        epoch,
-                        view,
-                        block,
-                    },
-                );
+                let view = world.nodes[who].view();
+                self.sign(world, who, Kind::Notarize, (view, block));
             }
             Action::Nullify { who } => {
-                let Position { epoch, view } = world.nodes[who].position();
-                let (kind, block) = (Kind::Nullify, 0);
-                self.vote(
-                    world,
-                    who,
-                    Statement {
-                        kind,
-                        epoch,
-                        view,
-                        block,
-                    },
-                );
+                let view = world.nodes[who].view();
+                self.sign(world, who, Kind::Nullify, (view, 0));
             }
             Action::Finalize { who, view, block } => {
-                let epoch = world.nodes[who].epoch;
-                let kind = Kind::Finalize;
-                self.vote(
-                    world,
-                    who,
-                    Statement {
-                        kind,
-                        epoch,
-                        view,
-                        block,
-                    },
-                );
+                self.sign(world, who, Kind::Finalize, (view, block));
             }
             Action::Forget { who } => {
                 world.amnesias_left -= 1;

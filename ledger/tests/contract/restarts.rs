@@ -92,7 +92,7 @@ fn enough_reports_open_the_next_epoch_on_the_highest_certified_block() {
     let epoch = restart.epoch();
     assert_eq!((epoch.epoch, epoch.restart), (Epoch(1), file.hash()));
     assert_eq!(epoch.set, base.set);
-    let ordinary = EpochInfo::new(founding.chain(), Epoch(1), base.set.clone(), epoch.anchor);
+    let ordinary = EpochInfo::new(founding.chain(), Epoch(1), base.set, epoch.anchor);
     assert_ne!(epoch.context, ordinary.context);
     assert_eq!(restart.lost(), [AuthorityIndex(1)]);
     let reported = |at: u16, id: u8| restart.reports(AuthorityIndex(at), JournalId([id; 16]));
