@@ -308,6 +308,16 @@ pub fn archive(
         audit.expect_note(note);
     }
     let mut torn = None;
+    for restart in &files.restarts {
+        if let Err(fault) = audit.replay.go_on_by(restart) {
+            let fault = Fault {
+                height: fault.height,
+                segment: None,
+                wrong: fault.kind.into(),
+            };
+            return Ok(audit.end(None, Some(fault), None));
+        }
+    }
     for number in 1..=files.last() {
         let fault = |height, wrong: SegmentFault| Fault {
             height,

@@ -300,7 +300,7 @@ impl SyncResp {
     /// finalization where it has one.
     ///
     /// Takes blocks while they fit (at least one), then headers up to the next block with a finalization, and nothing
-    /// past a SEAL block: what follows is of an epoch whose set the asker has yet to learn. `None` if there is no
+    /// past the end of an epoch: what follows a SEAL block, or a restart, the asker has yet to learn. `None` if there is no
     /// block, or no finalization within [`MAX_SYNC_HEADERS`] headers: the asker turns elsewhere.
     pub fn collect(
         request: &SyncReq,
@@ -311,9 +311,10 @@ impl SyncResp {
         let mut headers: List<Header, MAX_SYNC_HEADERS> = List::new();
         let mut used = 0_usize;
         let mut best = None;
-        let mut sealed = false;
+        let mut epoch = None;
         for (block, certificate) in frames {
-            if core::mem::replace(&mut sealed, block.header.flags.is_seal()) {
+            let before = epoch.replace(block.header.epoch);
+            if before.is_some_and(|before| before != block.header.epoch) {
                 break;
             }
             let size = Header::LEN.saturating_add(block.body.len());

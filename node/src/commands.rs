@@ -5,6 +5,7 @@ pub mod export;
 pub mod init;
 pub mod progress;
 pub mod reindex;
+pub mod restart;
 pub mod run;
 pub mod status;
 

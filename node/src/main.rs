@@ -1,7 +1,8 @@
 //! The program `nachweis-node`: arguments in, a command, an exit code out.
 
 use clap::{Parser, Subcommand};
-use node::commands::{Failure, backup, export, init, reindex, run, status};
+use ledger::restart::Memory;
+use node::commands::{Failure, backup, export, init, reindex, restart, run, status};
 use node::exit::{Chain, Exit};
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -97,6 +98,36 @@ enum Command {
         #[arg(long)]
         dir: PathBuf,
     },
+    /// Stop a node for good in its epoch and report what it holds: too few validators can ever vote again
+    ///
+    /// The node must not be running. It signs nothing more until it installs a restart file. The report is for
+    /// nachweis-genesis restart
+    ///
+    /// Example: nachweis-node stop-for-restart --dir node/bamf --admin-key keys/bamf/admin.key bamf.report
+    #[command(verbatim_doc_comment)]
+    StopForRestart {
+        /// The node's directory
+        #[arg(long)]
+        dir: PathBuf,
+        /// The authority's admin key, which signs the report
+        #[arg(long)]
+        admin_key: PathBuf,
+        /// File to make
+        out: PathBuf,
+    },
+    /// Go on in the epoch that a restart file opens
+    ///
+    /// The node must not be running. Compare the file's fingerprint with the other operators first: all install the same
+    ///
+    /// Example: nachweis-node install-restart --dir node/bamf chain.restart
+    #[command(verbatim_doc_comment)]
+    InstallRestart {
+        /// The node's directory
+        #[arg(long)]
+        dir: PathBuf,
+        /// File made by nachweis-genesis restart
+        file: PathBuf,
+    },
     /// Show how the running node is
     Status {
         /// The node's directory
@@ -172,6 +203,18 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         }
         Command::Backup { dir, out } => back_up(&dir, &out),
         Command::Restore { from, dir } => restore(&from, &dir),
+        Command::StopForRestart {
+            dir,
+            admin_key,
+            out,
+        } => {
+            run::start_log(run::LogFormat::Text);
+            stop_for_restart(&dir, &admin_key, &out)
+        }
+        Command::InstallRestart { dir, file } => {
+            run::start_log(run::LogFormat::Text);
+            install_restart(&dir, &file)
+        }
         Command::Status { dir, json } => {
             let form = if json {
                 status::Form::Json
@@ -191,6 +234,44 @@ fn back_up(dir: &Path, out: &Path) -> Result<(), Failure> {
     let made = backup::backup_file(dir, out)?;
     let (count, height) = (made.files.len(), made.height);
     say(&format!("{count} files, up to block {height}"));
+    Ok(())
+}
+
+fn stop_for_restart(dir: &Path, admin: &Path, out: &Path) -> Result<(), Failure> {
+    let stopped = restart::stop(dir, admin, out)?;
+    let certified = stopped.top.map_or_else(
+        || "no block with a certificate of this epoch".to_owned(),
+        |height| format!("block {height} with a certificate"),
+    );
+    say(&format!(
+        "{} is stopped in epoch {}: final up to block {}, {certified}",
+        dir.display(),
+        stopped.epoch,
+        stopped.height
+    ));
+    if stopped.memory == Memory::Lost {
+        say("its journal was lost: it counts among the faulty reporters");
+    }
+    say(&format!(
+        "next: give {} to whoever runs nachweis-genesis restart; do not run the node until its file is installed",
+        out.display()
+    ));
+    Ok(())
+}
+
+fn install_restart(dir: &Path, file: &Path) -> Result<(), Failure> {
+    let installed = restart::install(dir, file)?;
+    let shown = dir.display();
+    say(&format!(
+        "{shown} goes on in epoch {} from block {} ({})",
+        installed.epoch, installed.anchor.height, installed.anchor.hash
+    ));
+    if installed.votes == restart::Votes::AfterRejoin {
+        say(
+            "its journal was lost and its report is not in the file: it votes once it has rejoined",
+        );
+    }
+    say(&format!("next: nachweis-node run --dir {shown}"));
     Ok(())
 }
 

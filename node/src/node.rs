@@ -21,7 +21,7 @@ use crate::executor::{self, Executor};
 use crate::identity::Identity;
 use crate::mesh::Mesh;
 use crate::publisher::{self, Publisher};
-use crate::recovery::Recovered;
+use crate::recovery::{self, Recovered, RecoveryError};
 use consensus::{
     Archived, Ed25519, Engine, EpochSpec, Identity as Voter, RecoverError, Rules, Setup, Timing,
 };
@@ -79,6 +79,9 @@ pub enum StartError {
     /// The operating system gives no thread or no randomness.
     #[error("the operating system refuses a thread or random numbers")]
     System(#[from] std::io::Error),
+    /// The block that the epoch started from cannot be read.
+    #[error("the block that the epoch started from cannot be read")]
+    Anchor(#[from] Box<RecoveryError>),
     /// No randomness.
     #[error(transparent)]
     Random(#[from] crate::storage::files::FileError),
@@ -349,20 +352,24 @@ fn engine(
         window: WINDOW,
     };
     let founding = &recovered.founding;
-    let anchor = consensus::Tip {
+    let genesis = consensus::Tip {
         block: founding.tip().block_ref(),
         time_ms: founding.tip().time_ms,
         flags: ledger::header::Flags::NONE,
     };
+    let current = &recovered.head.tip.epoch;
+    let opened_on = recovery::read_header(&recovered.archive.reader(), current.anchor.height)
+        .map_err(Box::new)?;
+    let anchor = opened_on.map_or(genesis, |header| consensus::Tip::from(&header));
     let header = recovered.head.header.as_ref();
     let setup = Setup {
         config: consensus::Config::new(rules, timing)?,
         epoch: EpochSpec {
             chain: founding.chain(),
-            epoch: ledger::id::Epoch(0),
-            set: founding.set().clone(),
+            epoch: current.epoch,
+            set: ledger::validator_set::ValidatorSet::clone(&current.set),
             anchor,
-            restart: ledger::hash::Hash::ZERO,
+            restart: current.restart,
         },
         previous: None,
         identity: Voter {
@@ -372,7 +379,7 @@ fn engine(
         journal: recovered.journal_state,
         records: std::mem::take(&mut recovered.records),
         archived: Archived {
-            tip: header.map_or(anchor, consensus::Tip::from),
+            tip: header.map_or(genesis, consensus::Tip::from),
             finalization: recovered.finalization.take(),
         },
     };

@@ -16,6 +16,7 @@ use crate::storage::guard::{self, CosignerGuard};
 use crate::storage::index::{self, Index, Start};
 use crate::storage::journal::{self, Journal};
 use crate::storage::log_hashes::{self, LogHashes};
+use crate::storage::restarts::{Restarts, RestartsError};
 use crate::storage::{DataDir, DataDirError, Fatal, archive, files};
 use consensus::{JournalState, Record};
 use ledger::block::{Block, Body, CheckedBody, ReceiveError};
@@ -100,6 +101,9 @@ pub enum RecoveryError {
         #[source]
         source: ReplayError,
     },
+    /// A restart file cannot be used.
+    #[error("a restart file of the archive cannot be used")]
+    Restarts(#[from] RestartsError),
     /// The log's hashes cannot be read.
     #[error("the log's hashes cannot be read")]
     Log(#[from] log_hashes::ReadError),
@@ -197,7 +201,9 @@ pub fn recover(config: &Config, owner: &Owner) -> Result<Recovered, RecoveryErro
     let signers = Signers::new(founding.genesis(), founding.set());
     let note_file = root.join(NOTE);
     let (kept, noted) = kept_note(&note_file, &signers, &reader)?;
+    let restarts = Restarts::load(&data.archive(), &founding)?;
     let rebuild = Rebuild {
+        restarts: &restarts,
         founding: &founding,
         archive: &reader,
         log: &log,
@@ -259,7 +265,9 @@ pub fn reindex(config: &Config, founding: &Founding) -> Result<Reindexed, Recove
     let mut log = recover_log(&data.log(), &reader)?;
     let signers = Signers::new(founding.genesis(), founding.set());
     let (_, noted) = kept_note(&root.join(NOTE), &signers, &reader)?;
+    let restarts = Restarts::load(&data.archive(), founding)?;
     let rebuild = Rebuild {
+        restarts: &restarts,
         founding,
         archive: &reader,
         log: &log,
@@ -306,7 +314,10 @@ fn provable_of(tip: &Tip, header: &Header, note: &KeptNote) -> Provable {
 }
 
 /// The header of an archived block; `None` for height 0 and above the archive.
-fn read_header(archive: &archive::Reader, height: Height) -> Result<Option<Header>, RecoveryError> {
+pub(crate) fn read_header(
+    archive: &archive::Reader,
+    height: Height,
+) -> Result<Option<Header>, RecoveryError> {
     let Some(payload) = archive.read(height)? else {
         return Ok(None);
     };
@@ -430,6 +441,7 @@ impl Progress {
 
 /// Brings the index and what is above it to the archive's end.
 struct Rebuild<'a> {
+    restarts: &'a Restarts,
     founding: &'a Founding,
     archive: &'a archive::Reader,
     log: &'a LogHashes,
@@ -469,6 +481,7 @@ impl Rebuild<'_> {
     /// An empty index with the genesis in it.
     fn begin(&self, index: &Index) -> Result<Tip, RecoveryError> {
         let tip = self.founding.tip();
+        let tip = self.restarts.go_on(&self.founding.epoch(), tip);
         let effects = self.founding.effects();
         index.apply(&index::BlockWrites {
             height: tip.height,
@@ -493,7 +506,8 @@ impl Rebuild<'_> {
         trie.extend(&entries);
         let genesis = self.founding.tip();
         if height == Height(0) {
-            return Ok((trie.root() == genesis.trie.root()).then_some(genesis));
+            let fits = trie.root() == genesis.trie.root();
+            return Ok(fits.then(|| self.restarts.go_on(&self.founding.epoch(), genesis)));
         }
         let Some(header) = read_header(self.archive, height)? else {
             return Ok(None);
@@ -501,7 +515,11 @@ impl Rebuild<'_> {
         let log = Frontier::read(&self.log.reader(), header.log_size)?;
         let fits = trie.root() == header.status_root && log.root() == header.log_root;
         // What a later epoch is made of is not in the header: executing the blocks again gives it.
-        let first_epoch = header.epoch == Epoch(0) && !header.flags.is_seal();
+        let restarted = self
+            .restarts
+            .first_anchor()
+            .is_some_and(|anchor| anchor <= height);
+        let first_epoch = header.epoch == Epoch(0) && !header.flags.is_seal() && !restarted;
         Ok((fits && first_epoch).then(|| Tip {
             height,
             hash: header.hash(),
@@ -542,7 +560,12 @@ impl Rebuild<'_> {
             execute::check_block(self.founding, state, tip, &header, &body)
         });
         match checked {
-            Ok(executed) => Ok(Post::new(executed?)),
+            Ok(executed) => {
+                let mut executed = executed?;
+                let deciding = &branch.tip().epoch;
+                executed.tip = self.restarts.go_on(deciding, executed.tip);
+                Ok(Post::new(executed))
+            }
             Err(closed) => Err(BlockError::Unavailable(ledger::view::StateUnavailable(
                 closed.to_string(),
             ))
@@ -561,7 +584,7 @@ impl Rebuild<'_> {
     }
 }
 
-fn open_journal(
+pub(crate) fn open_journal(
     dir: &Path,
     id: Option<JournalId>,
 ) -> Result<(Journal, JournalState, Vec<Record>), RecoveryError> {

@@ -11,6 +11,7 @@ use ledger::body::Item;
 use ledger::frame::{HEADER_LEN, Payload, SegmentHeader, parse, segment_number};
 use ledger::hash::{Hash, SubmissionHash};
 use ledger::replay::Replay;
+use ledger::restart::RestartFile;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Error, Result};
@@ -40,6 +41,9 @@ pub struct Summary {
 pub fn archive(node: &Path) -> Result<Summary> {
     let founding = Founding::load(&node.join("genesis.nachweis")).map_err(Error::other)?;
     let mut replay = Replay::new(founding.into_genesis()).map_err(Error::other)?;
+    for file in restarts(&node.join("data/archive"))? {
+        replay.go_on_by(&file).map_err(Error::other)?;
+    }
     let mut submissions = BTreeSet::new();
     for payload in payloads(&node.join("data/archive"))? {
         replay
@@ -65,6 +69,20 @@ pub fn archive(node: &Path) -> Result<Summary> {
         registrations: u64::try_from(registrations).map_err(Error::other)?,
         submissions,
     })
+}
+
+/// The restart files of an archive folder, in the order of their names.
+fn restarts(folder: &Path) -> Result<Vec<RestartFile>> {
+    let mut paths = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    paths.retain(|path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with("restart-")
+    });
+    paths.sort();
+    let read = |path: PathBuf| RestartFile::decode(&fs::read(path)?).map_err(Error::other);
+    paths.into_iter().map(read).collect()
 }
 
 /// The frames of an archive folder in order, without a torn tail.

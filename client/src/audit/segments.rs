@@ -3,11 +3,13 @@
 //! They are read one at a time and believed only as far as their checksums go. The node may be running: what it is
 //! just writing looks like a torn tail.
 
+use ledger::codec::DecodeError;
 use ledger::frame::{
     FrameError, HEADER_LEN, Payload, SegmentHeader, parse, segment_number, shows_later_group,
 };
 use ledger::hash::{ChainId, sha256};
 use ledger::id::Height;
+use ledger::restart::{MAX_RESTART_LEN, RestartFile};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,6 +22,8 @@ const MAX_SEGMENT: usize = u32::MAX as usize;
 const MAX_SMALL: usize = 16 << 20;
 /// Names the files of an export with their lengths and hashes.
 pub const MANIFEST: &str = "manifest.json";
+/// Begins the name of a restart file; the epoch that it opens follows.
+const RESTART: &str = "restart-";
 /// The newest checkpoint that a node kept, in its data folder.
 const NOTE: &str = "checkpoint";
 
@@ -30,6 +34,8 @@ pub struct Archive {
     last: u64,
     /// Newest checkpoint that the node kept, as text.
     pub note: Option<String>,
+    /// Restart files, in the order of the epochs that they open.
+    pub restarts: Vec<RestartFile>,
 }
 
 #[derive(Debug)]
@@ -64,6 +70,15 @@ pub enum OpenError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// A restart file is none.
+    #[error("{} is no restart file", path.display())]
+    Restart {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: DecodeError,
     },
     /// There is nothing to audit.
     #[error("{} holds no segment of an archive", .0.display())]
@@ -159,10 +174,14 @@ impl Archive {
         let note = note.and_then(|data| fs::read_to_string(data.join(NOTE)).ok());
         let listed = manifest(place)?;
         let mut segments = Vec::new();
+        let mut restarts = Vec::new();
         for entry in fs::read_dir(place).map_err(unreadable(place))? {
             let path = entry.map_err(unreadable(place))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let Some(number) = segment_number(&name) else {
+                if name.starts_with(RESTART) {
+                    restarts.push((name.into_owned(), restart_file(&path)?));
+                }
                 continue;
             };
             let listed = listed.get(&*name).cloned();
@@ -177,7 +196,10 @@ impl Archive {
         let numbers = segments.iter().map(|file| file.number);
         // A listed segment that is not there is missing, also at the end.
         let last = numbers.chain(listed.keys().filter_map(|name| segment_number(name)));
+        // Names sort as their epochs.
+        restarts.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(Self {
+            restarts: restarts.into_iter().map(|(_, file)| file).collect(),
             last: last.max().unwrap_or(0),
             segments,
             note,
@@ -330,6 +352,15 @@ fn holds_segments(folder: &Path) -> bool {
         entries
             .flatten()
             .any(|entry| segment_number(&entry.file_name().to_string_lossy()).is_some())
+    })
+}
+
+fn restart_file(path: &Path) -> Result<RestartFile, OpenError> {
+    let read = genesis::files::read_bounded(path, MAX_RESTART_LEN);
+    let bytes = read.map_err(unreadable(path))?;
+    RestartFile::decode(&bytes).map_err(|source| OpenError::Restart {
+        path: path.into(),
+        source,
     })
 }
 

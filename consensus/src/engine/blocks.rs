@@ -254,8 +254,9 @@ impl Blocks {
 /// Whether an ANCHOR block is due at `time` on this parent.
 pub(super) fn anchor_due(rules: &Rules, epoch: &EpochInfo, parent: &Tip, time: TimeMs) -> bool {
     let interval = rules.anchor_interval_ms;
-    let after_seal = parent.flags.is_seal() && !epoch.ends_with(parent);
-    after_seal || (interval > 0 && time.0.saturating_sub(parent.time_ms.0) >= interval)
+    // The first block of an epoch, whether a SEAL block or a restart opened it. The genesis waits for work.
+    let opens = parent.block == epoch.anchor().block && parent.block.height > Height(0);
+    opens || (interval > 0 && time.0.saturating_sub(parent.time_ms.0) >= interval)
 }
 
 /// The header check against the parent (3.4, step 1). It hangs on nothing local, so "no" is final everywhere.

@@ -17,6 +17,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::exit::Exit;
 use crate::storage::archive::{self, Archive};
 use crate::storage::copy::Segments;
+use crate::storage::restarts;
 use genesis::container::{ContainerError, Founding};
 use genesis::files::{self, Access, NewFolder};
 use ledger::frame::segment_number;
@@ -24,6 +25,7 @@ use ledger::genesis::GenesisError;
 use ledger::hash::sha256;
 use ledger::id::Height;
 use ledger::replay::{Replay, ReplayFault};
+use ledger::restart::RestartFile;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -131,8 +133,12 @@ pub fn backup(dir: &Path, out: &mut dyn Write) -> Result<Manifest, BackupError> 
         write_entry(out, name, &bytes)?;
         manifest.files.push(Listed::of(name, &bytes));
     }
-    let segments =
-        Segments::of(&config.data().join("archive"), chain).map_err(ExportError::from)?;
+    let archive = config.data().join("archive");
+    for (name, bytes) in restarts::read_all(&archive).map_err(ExportError::from)? {
+        write_entry(out, &name, &bytes)?;
+        manifest.files.push(Listed::of(&name, &bytes));
+    }
+    let segments = Segments::of(&archive, chain).map_err(ExportError::from)?;
     let mut progress = Progress::new("backing up", segments.total());
     for copied in segments {
         let copied = copied.map_err(ExportError::from)?;
@@ -280,7 +286,9 @@ fn unpack(from: &mut dyn Read, root: &Path) -> Result<(), BackupError> {
         let path = match name.as_str() {
             MANIFEST => break bytes,
             GENESIS | config::FILE => root.join(&name),
-            segment if segment_number(segment).is_some() => data.join("archive").join(&name),
+            kept if segment_number(kept).is_some() || restarts::epoch_in(kept).is_some() => {
+                data.join("archive").join(&name)
+            }
             other => {
                 return Err(BackupError::Damaged(format!(
                     "{other:?} is none of its files"
@@ -323,6 +331,13 @@ fn verify(root: &Path, config: &Config) -> Result<Height, BackupError> {
     }
     let mut progress = Progress::new("verifying blocks", reader.last().map_or(0, |last| last.0));
     let mut replay = Replay::new(founding.into_genesis())?;
+    for (name, bytes) in
+        restarts::read_all(&root.join("data").join("archive")).map_err(ExportError::from)?
+    {
+        let file = RestartFile::decode(&bytes)
+            .map_err(|error| BackupError::Damaged(format!("{name} is no restart file: {error}")))?;
+        replay.go_on_by(&file)?;
+    }
     for block in reader.iter(Height(1)) {
         let (_, payload) = block?;
         replay.push(&payload, &mut crate::admission::system_rng())?;

@@ -6,6 +6,8 @@ use crate::config::{Config, ConfigError};
 use crate::exit::Exit;
 use crate::storage::archive::OpenError;
 use crate::storage::copy::Segments;
+use crate::storage::files::FileError;
+use crate::storage::restarts;
 use genesis::container::{ContainerError, Founding};
 use genesis::files::{self, Access, NewFolder};
 use ledger::hash::sha256;
@@ -62,6 +64,9 @@ pub enum ExportError {
     /// The archive cannot be read.
     #[error("the block archive cannot be copied")]
     Archive(#[from] OpenError),
+    /// A restart file cannot be read.
+    #[error("a restart file cannot be copied")]
+    Restart(#[from] FileError),
     /// The folder is there.
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),
@@ -89,6 +94,7 @@ impl From<ExportError> for Failure {
                 Some("nothing is overwritten: name a folder that does not exist"),
             ),
             ExportError::Genesis(_) => (Exit::Refused, None),
+            ExportError::Restart(_) => (Exit::Failed, None),
             ExportError::Write { .. } => (Exit::Failed, None),
         };
         Self::new(exit, error).hint(hint.map(str::to_owned))
@@ -110,13 +116,19 @@ pub fn export(dir: &Path, out: &Path) -> Result<Manifest, ExportError> {
         move |source| ExportError::Write { path, source }
     };
     let folder = NewFolder::begin(out).map_err(failed(out))?;
-    let segments = Segments::of(&config.data().join("archive"), chain)?;
+    let archive = config.data().join("archive");
+    let segments = Segments::of(&archive, chain)?;
     let mut progress = Progress::new("exporting", segments.total());
     let mut manifest = Manifest {
         chain: chain.to_string(),
         height: 0,
         files: Vec::new(),
     };
+    for (name, bytes) in restarts::read_all(&archive)? {
+        let path = folder.path().join(&name);
+        files::create(&path, &bytes, Access::Public).map_err(failed(&path))?;
+        manifest.files.push(Listed::of(&name, &bytes));
+    }
     for copied in segments {
         let copied = copied?;
         let path = folder.path().join(&copied.name);

@@ -93,6 +93,7 @@ fn of_recovery(error: &RecoveryError) -> (Exit, Option<String>) {
         ),
         RecoveryError::DataDir(DataDirError::File(_))
         | RecoveryError::Genesis(_)
+        | RecoveryError::Restarts(_)
         | RecoveryError::Log(_)
         | RecoveryError::Index(_)
         | RecoveryError::Journal(_)

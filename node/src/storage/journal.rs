@@ -7,6 +7,7 @@
 
 use super::Fatal;
 use super::files::{self, DirectoryLock, DurableFile, FileError};
+use ledger::hash::Tag;
 use ledger::journal::{
     self as layout, Corrupt, Head, JournalId, MAX_BATCH_LEN, Magic, Opening, Origin, SegmentHeader,
     Seq, Verdict, segment_name, segment_number,
@@ -256,6 +257,16 @@ impl Journal {
     /// The journal's id.
     pub const fn id(&self) -> JournalId {
         self.head.segment.journal
+    }
+
+    /// Which of its key's journals it is: one that was lost and replaced has another. Says nothing of the magic.
+    pub fn incarnation(&self) -> JournalId {
+        let hash = Tag::Restart.hash(&[&[3], &self.head.segment.magic.0]);
+        let (front, _) = hash
+            .as_bytes()
+            .split_first_chunk()
+            .expect("32 bytes have 16 at the front");
+        JournalId(*front)
     }
 
     fn roll_over(&mut self, opening: Opening) -> Result<(), Fatal> {

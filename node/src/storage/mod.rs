@@ -15,6 +15,7 @@ pub mod guard;
 pub mod index;
 pub mod journal;
 pub mod log_hashes;
+pub mod restarts;
 
 use files::{DirectoryLock, FileError};
 use ledger::hash::ChainId;

@@ -1,0 +1,548 @@
+//! `nachweis-node stop-for-restart` and `install-restart`: what an operator does when too few validators can ever vote
+//! again (consensus.md, section 3.12). Both work on a stopped node; `nachweis-genesis restart` stands between them.
+
+use super::Failure;
+use super::run::RunError;
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::identity::Identity;
+use crate::recovery::{self, Owner, Recovered, RecoveryError};
+use crate::storage::archive::{ReadError, Reader};
+use crate::storage::restarts::Restarts;
+use consensus::{JournalState, Record};
+use genesis::keyfile::{KeyFile, KeyFileError};
+use genesis::restart::{MAX_BLOCK_BYTES, MAX_BLOCKS, ReportFile, RestartBundle, RestartFileError};
+use ledger::block::Block;
+use ledger::certificate::Certificate;
+use ledger::frame::Payload;
+use ledger::genesis::Purpose;
+use ledger::hash::BlockHash;
+use ledger::header::{BlockRef, Header};
+use ledger::id::{Epoch, Height, View};
+use ledger::restart::{
+    Base, Memory, RESTART_VERSION, Report, Restart, RestartError, Statement, Top,
+};
+use ledger::tip::EpochInfo;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Why a node was not stopped, or a file not installed.
+#[derive(Debug, thiserror::Error)]
+pub enum RestartCommandError {
+    /// The node's data or identity is refused.
+    #[error(transparent)]
+    Node(#[from] RunError),
+    /// The admin key cannot be used.
+    #[error("the admin key is refused")]
+    Key(#[from] KeyFileError),
+    /// It is another authority's.
+    #[error("this is not the admin key of authority {0}")]
+    OtherAdmin(String),
+    /// A file of the restart cannot be used.
+    #[error(transparent)]
+    File(#[from] RestartFileError),
+    /// The restart does not count.
+    #[error("the restart file does not count")]
+    Restart(#[from] RestartError),
+    /// The node stopped in an epoch that ends with another set: not built yet.
+    #[error(
+        "the highest block ends the epoch with another validator set: this program cannot report that yet"
+    )]
+    OtherSet,
+    /// A block of the archive cannot be read.
+    #[error("a block cannot be read")]
+    Block(#[from] ReadError),
+    /// Something final would be lost.
+    #[error(
+        "this node holds block {held} as final, and the restart leaves it out (it goes on from block {anchor})"
+    )]
+    Beyond {
+        /// Height of the archive's end.
+        held: Height,
+        /// Height of the anchor.
+        anchor: Height,
+    },
+    /// It is about an epoch that this node has not reached, or has left by another restart.
+    #[error("the file is about epoch {base}, this node is in epoch {here} of another history")]
+    OtherHistory {
+        /// The file's base.
+        base: Epoch,
+        /// Where the node stands.
+        here: Epoch,
+    },
+    /// Blocks up to the anchor are missing.
+    #[error(
+        "this node ends at block {held}, and the file does not bring the blocks up to {anchor}"
+    )]
+    Behind {
+        /// Height of the archive's end.
+        held: Height,
+        /// Height of the anchor.
+        anchor: Height,
+    },
+}
+
+impl From<RecoveryError> for RestartCommandError {
+    fn from(error: RecoveryError) -> Self {
+        Self::Node(error.into())
+    }
+}
+
+impl From<RestartCommandError> for Failure {
+    fn from(error: RestartCommandError) -> Self {
+        let hint = match &error {
+            RestartCommandError::Node(_) | RestartCommandError::Block(_) => None,
+            RestartCommandError::Key(error) => error.hint(),
+            RestartCommandError::File(error) => error.hint(),
+            RestartCommandError::Beyond { .. } => Some(
+                "more validators were dishonest or had forgotten than this network tolerates: do not run this node, \
+                 keep its disk, and ask the other operators"
+                    .into(),
+            ),
+            RestartCommandError::OtherHistory { .. } => Some(
+                "let the node catch up by `nachweis-node run`, if it may; a second file about the same epoch is \
+                 installed by nobody"
+                    .into(),
+            ),
+            RestartCommandError::Behind { .. } => Some(
+                "let it catch up by `nachweis-node run`, or restore it from a backup of another node, and install then"
+                    .into(),
+            ),
+            RestartCommandError::OtherAdmin(_)
+            | RestartCommandError::Restart(_)
+            | RestartCommandError::OtherSet => None,
+        };
+        match error {
+            RestartCommandError::Node(error) => error.into(),
+            error => Self::new(Exit::Refused, error).hint(hint),
+        }
+    }
+}
+
+/// What a stopped node reports.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopped {
+    /// The epoch that it stopped in.
+    pub epoch: Epoch,
+    /// The highest block that it knows to be final.
+    pub height: Height,
+    /// The highest block with a certificate of that epoch.
+    pub top: Option<Height>,
+    /// Whether its journal is its first.
+    pub memory: Memory,
+}
+
+/// Stops a node for good in its epoch, durably, and writes its signed report to a new file.
+///
+/// # Errors
+/// [`RestartCommandError`] as a [`Failure`]. A node that was stopped stays so until it installs a restart file.
+pub fn stop(dir: &Path, admin: &Path, out: &Path) -> Result<Stopped, Failure> {
+    Ok(stop_node(dir, admin, out)?)
+}
+
+/// What a file did to a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Installed {
+    /// The epoch that it opens.
+    pub epoch: Epoch,
+    /// The block that it goes on from.
+    pub anchor: BlockRef,
+    /// Whether the node votes at once.
+    pub votes: Votes,
+}
+
+/// When a validator votes in the new epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Votes {
+    /// Once its start check is through.
+    AtOnce,
+    /// Once it has rejoined: its journal was lost, and the file does not hold this journal's report.
+    AfterRejoin,
+}
+
+/// Installs a restart file on a stopped node.
+///
+/// # Errors
+/// [`RestartCommandError`] as a [`Failure`]. What was done of it already is found by the next call.
+pub fn install(dir: &Path, file: &Path) -> Result<Installed, Failure> {
+    Ok(install_file(dir, file)?)
+}
+
+fn open(dir: &Path) -> Result<(Identity, Recovered), RestartCommandError> {
+    let config = Config::load(dir).map_err(RunError::from)?;
+    let identity = Identity::load(&config).map_err(RunError::from)?;
+    let owner = Owner::new(&identity)?;
+    let recovered = recovery::recover(&config, &owner)?;
+    Ok((identity, recovered))
+}
+
+fn close(recovered: &mut Recovered) -> Result<(), RestartCommandError> {
+    recovered
+        .states
+        .index()
+        .close()
+        .map_err(RecoveryError::from)?;
+    recovered.log.checkpoint().map_err(RecoveryError::from)?;
+    Ok(())
+}
+
+/// The key's past in the journal, as far as it matters here.
+struct Past {
+    quarantines: u32,
+    floors: u32,
+    floor: (Epoch, View),
+    entered: Vec<Epoch>,
+    stopped: bool,
+}
+
+impl Past {
+    fn read(recovered: &Recovered, epoch: Epoch) -> Self {
+        let mut past = Self {
+            quarantines: u32::from(recovered.journal_state == JournalState::Lost),
+            floors: 0,
+            floor: (Epoch(0), View(0)),
+            entered: Vec::new(),
+            stopped: false,
+        };
+        for record in &recovered.records {
+            match record {
+                Record::Quarantine { number } => past.quarantines = past.quarantines.max(*number),
+                Record::Floor {
+                    number,
+                    epoch,
+                    view,
+                } => {
+                    past.floors = past.floors.max(*number);
+                    past.floor = past.floor.max((*epoch, *view));
+                }
+                Record::EpochStart { epoch, .. } => past.entered.push(*epoch),
+                Record::Stopped { epoch: stopped } => past.stopped |= *stopped >= epoch,
+                Record::Block(_)
+                | Record::Certificate(_)
+                | Record::OwnVote { .. }
+                | Record::FinTip { .. }
+                | Record::Evidence { .. } => {}
+            }
+        }
+        past
+    }
+
+    const fn is_quarantined(&self) -> bool {
+        self.quarantines > self.floors
+    }
+
+    /// A validator that rejoined in this very epoch may have forgotten votes of it.
+    fn memory(&self, epoch: Epoch) -> Memory {
+        let rejoined_here = self.floors > 0 && self.floor >= (epoch, View(2));
+        if self.is_quarantined() || rejoined_here {
+            Memory::Lost
+        } else {
+            Memory::Whole
+        }
+    }
+}
+
+fn stop_node(dir: &Path, admin: &Path, out: &Path) -> Result<Stopped, RestartCommandError> {
+    let (identity, mut recovered) = open(dir)?;
+    let admin = KeyFile::load(admin, Purpose::Admin)?;
+    if recovered.founding.admin(identity.authority) != Some(admin.key()) {
+        return Err(RestartCommandError::OtherAdmin(identity.id.to_string()));
+    }
+    let epoch = EpochInfo::clone(&recovered.head.tip.epoch);
+    let past = Past::read(&recovered, epoch.epoch);
+    let mut records = Vec::new();
+    if recovered.journal_state == JournalState::Lost {
+        let number = past.quarantines;
+        records.push(Record::Quarantine { number }.encode());
+    }
+    if !past.stopped {
+        let epoch = epoch.epoch;
+        records.push(Record::Stopped { epoch }.encode());
+    }
+    recovered
+        .journal
+        .append(records)
+        .map_err(RecoveryError::from)?;
+    // From here on the node signs nothing: only now its report says what will stay true.
+    recovered.journal.sync().map_err(RecoveryError::from)?;
+    let (top, above) = highest(&recovered, &epoch);
+    let seals = top.as_ref().is_some_and(|top| {
+        let header = top.header();
+        header.flags.is_seal() && header.next_set != epoch.set_hash
+    });
+    if seals {
+        return Err(RestartCommandError::OtherSet);
+    }
+    let memory = past.memory(epoch.epoch);
+    let stopped = Stopped {
+        epoch: epoch.epoch,
+        height: recovered.head.tip.height,
+        top: top.as_ref().map(|top| top.header().height),
+        memory,
+    };
+    let statement = Statement {
+        version: RESTART_VERSION,
+        chain: recovered.founding.chain(),
+        epoch: epoch.epoch,
+        context: epoch.context,
+        authority: identity.authority,
+        journal: recovered.journal.incarnation(),
+        memory,
+        fin: recovered.head.tip.block_ref(),
+        top,
+    };
+    let report: Report = statement.sign(&admin.signing_key());
+    let blocks = newest_blocks(
+        &recovered.archive.reader(),
+        recovered.head.tip.height,
+        above,
+    )?;
+    let file = ReportFile {
+        base: Base::of(&epoch),
+        next: None,
+        report,
+        blocks: blocks.try_into().unwrap_or_default(),
+    };
+    close(&mut recovered)?;
+    file.create(out)?;
+    Ok(stopped)
+}
+
+/// The highest notarization or finalization of this epoch whose block is here, and the blocks above the archive up to it.
+fn highest(recovered: &Recovered, epoch: &EpochInfo) -> (Option<Top>, Vec<Payload>) {
+    let mut blocks: BTreeMap<BlockHash, &consensus::Block> = BTreeMap::new();
+    let mut certificates: Vec<&Certificate> = recovered.finalization.iter().collect();
+    for record in &recovered.records {
+        match record {
+            Record::Block(block) => {
+                blocks.insert(block.hash(), block);
+            }
+            Record::Certificate(certificate) => certificates.push(certificate),
+            Record::EpochStart { .. }
+            | Record::Quarantine { .. }
+            | Record::Floor { .. }
+            | Record::Stopped { .. }
+            | Record::OwnVote { .. }
+            | Record::FinTip { .. }
+            | Record::Evidence { .. } => {}
+        }
+    }
+    certificates.retain(|certificate| certificate.epoch() == epoch.epoch);
+    certificates.sort_by_key(|certificate| core::cmp::Reverse(certificate.view()));
+    let tip = recovered.head.tip.block_ref();
+    for certificate in certificates {
+        let Some(chain) = chain_to(certificate.block(), tip, &blocks) else {
+            continue;
+        };
+        let header = match chain.last() {
+            Some(block) => Some(block.header.clone()),
+            None => recovered.head.header.clone(),
+        };
+        let verified = (*certificate)
+            .clone()
+            .verify(epoch.epoch, &epoch.set, &epoch.context);
+        let top = header.zip(verified.ok());
+        let top = top.and_then(|(header, verified)| Top::new(header, verified.into_inner()));
+        if let Some(top) = top {
+            return (
+                Some(top),
+                chain.into_iter().filter_map(payload_of).collect(),
+            );
+        }
+    }
+    (None, Vec::new())
+}
+
+/// The blocks from the archive's end up to this one; none if they are not all here.
+fn chain_to<'a>(
+    block: BlockRef,
+    tip: BlockRef,
+    blocks: &BTreeMap<BlockHash, &'a consensus::Block>,
+) -> Option<Vec<&'a consensus::Block>> {
+    let mut chain = Vec::new();
+    let mut at = block.hash;
+    while at != tip.hash {
+        let block = *blocks.get(&at)?;
+        if block.header.height <= tip.height {
+            return None;
+        }
+        chain.push(block);
+        at = block.header.parent;
+    }
+    chain.reverse();
+    Some(chain)
+}
+
+/// As a frame without a finalization.
+fn payload_of(block: &consensus::Block) -> Option<Payload> {
+    let bytes = [&ledger::codec::encode(&block.header)[..], &block.body[..]].concat();
+    Some(Payload {
+        block: bytes.try_into().ok()?,
+        finalization: None,
+    })
+}
+
+/// The archive's newest blocks and those above it, as many as may travel.
+fn newest_blocks(
+    archive: &Reader,
+    last: Height,
+    above: Vec<Payload>,
+) -> Result<Vec<Payload>, RestartCommandError> {
+    let mut bytes: usize = above.iter().map(|payload| payload.block.len()).sum();
+    let mut blocks: Vec<Payload> = above.into_iter().rev().collect();
+    for height in (1..=last.0).rev().map(Height) {
+        let Some(payload) = archive.read(height)? else {
+            break;
+        };
+        bytes = bytes.saturating_add(payload.block.len());
+        if blocks.len() >= MAX_BLOCKS || bytes > MAX_BLOCK_BYTES {
+            break;
+        }
+        blocks.push(payload);
+    }
+    blocks.reverse();
+    Ok(blocks)
+}
+
+fn install_file(dir: &Path, file: &Path) -> Result<Installed, RestartCommandError> {
+    let bundle = RestartBundle::load(file)?;
+    let (identity, mut recovered) = open(dir)?;
+    let founding = &recovered.founding;
+    let restart = bundle
+        .file
+        .check(founding.chain(), |authority| founding.admin(authority))?;
+    let folder = recovered.data.archive();
+    let is_installed = recovered.head.tip.epoch.context == restart.epoch().context;
+    if !is_installed {
+        let missing = missing_blocks(&recovered, &restart, &bundle)?;
+        let epoch = restart.epoch().epoch;
+        Restarts::keep(&folder, &bundle.file, epoch).map_err(RecoveryError::from)?;
+        recovered
+            .archive
+            .append_group(&missing)
+            .map_err(RecoveryError::from)?;
+    }
+    let past = Past::read(&recovered, restart.epoch().epoch);
+    let own = restart.reports(identity.authority, recovered.journal.incarnation());
+    let records = entry_records(&past, &restart, own);
+    let lost = past.is_quarantined() && !own;
+    let first = recovered.journal_state == JournalState::Lost && !own;
+    let quarantine = first.then_some(Record::Quarantine {
+        number: past.quarantines,
+    });
+    let records = quarantine.into_iter().chain(records);
+    recovered
+        .journal
+        .append(records.map(|record| record.encode()))
+        .map_err(RecoveryError::from)?;
+    recovered.journal.sync().map_err(RecoveryError::from)?;
+    close(&mut recovered)?;
+    drop(recovered);
+    // Executes what was added, and goes on by the file as every later start does.
+    let (_, mut again) = open(dir)?;
+    let here = again.head.tip.epoch.epoch;
+    let stands = again.head.tip.epoch.context == restart.epoch().context;
+    close(&mut again)?;
+    if !stands {
+        let base = restart.base().epoch;
+        return Err(RestartCommandError::OtherHistory { base, here });
+    }
+    Ok(Installed {
+        epoch: restart.epoch().epoch,
+        anchor: restart.anchor(),
+        votes: if lost {
+            Votes::AfterRejoin
+        } else {
+            Votes::AtOnce
+        },
+    })
+}
+
+/// What makes the journal enter the new epoch: durable before the first vote in it.
+fn entry_records(past: &Past, restart: &Restart, own: bool) -> Vec<Record> {
+    let epoch = restart.epoch();
+    let mut records = Vec::new();
+    if past.entered.contains(&epoch.epoch) {
+        // A quarantine since then is not this file's to end.
+        return records;
+    }
+    records.push(Record::EpochStart {
+        epoch: epoch.epoch,
+        set: epoch.set_hash,
+        anchor: epoch.anchor.hash,
+        restart: epoch.restart,
+    });
+    if own && past.is_quarantined() {
+        records.push(Record::Floor {
+            number: past.quarantines,
+            epoch: epoch.epoch,
+            view: View(1),
+        });
+    }
+    records
+}
+
+/// The encoded frames that this archive lacks up to the anchor, if the file fits its chain.
+fn missing_blocks(
+    recovered: &Recovered,
+    restart: &Restart,
+    bundle: &RestartBundle,
+) -> Result<Vec<Vec<u8>>, RestartCommandError> {
+    let (tip, anchor) = (&recovered.head.tip, restart.anchor());
+    let base = restart.base();
+    let held = tip.height;
+    let beyond = RestartCommandError::Beyond {
+        held,
+        anchor: anchor.height,
+    };
+    if held > anchor.height || (held == anchor.height && tip.hash != anchor.hash) {
+        return Err(beyond);
+    }
+    // The newest finalization shows which epoch decided the tip, also if that was a SEAL block.
+    let decided = recovered.finalization.as_ref().is_some_and(|certificate| {
+        let certificate = certificate.clone();
+        certificate
+            .verify(base.epoch, &base.set, &base.context)
+            .is_ok()
+    });
+    if tip.epoch.context != base.context && !(decided && held == anchor.height) {
+        return Err(RestartCommandError::OtherHistory {
+            base: base.epoch,
+            here: tip.epoch.epoch,
+        });
+    }
+    let mut frames = Vec::new();
+    let mut at = tip.block_ref();
+    for payload in &*bundle.blocks {
+        let Some(header) = header_of(payload).filter(|header| header.height > held) else {
+            continue;
+        };
+        if header.parent != at.hash || Some(header.height) != at.height.next() {
+            // The first block above this node's end must be its child: else something final is left out.
+            let is_next = Some(header.height) == held.next();
+            return Err(if is_next {
+                beyond
+            } else {
+                behind(held, anchor)
+            });
+        }
+        at = header.block_ref();
+        frames.push(payload.encode());
+    }
+    if at == anchor {
+        Ok(frames)
+    } else {
+        Err(behind(held, anchor))
+    }
+}
+
+const fn behind(held: Height, anchor: BlockRef) -> RestartCommandError {
+    RestartCommandError::Behind {
+        held,
+        anchor: anchor.height,
+    }
+}
+
+fn header_of(payload: &Payload) -> Option<Header> {
+    Block::decode(&payload.block).ok().map(|block| block.header)
+}

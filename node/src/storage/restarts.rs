@@ -1,0 +1,135 @@
+//! Restart files beside the archive's segments: where the chain went on by one, its anchor has no finalization
+//! (consensus.md, section 3.12). `restart-<epoch>` for the epoch that it opens; written once, never changed.
+
+use super::files::{self, FileError};
+use ledger::codec::DecodeError;
+use ledger::header::BlockRef;
+use ledger::id::{Epoch, Height};
+use ledger::restart::{MAX_RESTART_LEN, Restart, RestartError, RestartFile};
+use ledger::tip::{EpochInfo, Founding, Tip};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const PREFIX: &str = "restart-";
+
+/// A restart file of the archive cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RestartsError {
+    /// The file system says no.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The bytes are none.
+    #[error("{path} is no restart file")]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: DecodeError,
+    },
+    /// It does not count.
+    #[error("{path} does not count")]
+    Refused {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: RestartError,
+    },
+    /// It opens another epoch than its name says.
+    #[error("{path} opens epoch {found}")]
+    OtherEpoch {
+        /// Which.
+        path: PathBuf,
+        /// The epoch.
+        found: Epoch,
+    },
+}
+
+/// The restarts that this node has installed, by the epoch that they open.
+#[derive(Clone, Debug, Default)]
+pub struct Restarts(Vec<Restart>);
+
+/// Name of the file that opens an epoch.
+pub fn file_name(epoch: Epoch) -> String {
+    format!("{PREFIX}{:020}", epoch.0)
+}
+
+/// The epoch in a restart file's name; `None` for any other name.
+pub fn epoch_in(name: &str) -> Option<Epoch> {
+    let epoch = Epoch(name.strip_prefix(PREFIX)?.parse().ok()?);
+    (file_name(epoch) == name).then_some(epoch)
+}
+
+/// Names and bytes of the restart files in an archive's folder, in order.
+///
+/// # Errors
+/// [`FileError`].
+pub fn read_all(archive: &Path) -> Result<Vec<(String, Vec<u8>)>, FileError> {
+    let mut names = files::list(archive)?;
+    names.retain(|name| epoch_in(name).is_some());
+    names.sort();
+    let read = |name: String| Ok((name.clone(), files::read(&archive.join(name))?));
+    names.into_iter().map(read).collect()
+}
+
+impl Restarts {
+    /// Reads and checks the files of an archive.
+    ///
+    /// # Errors
+    /// [`RestartsError`].
+    pub fn load(archive: &Path, founding: &Founding) -> Result<Self, RestartsError> {
+        let mut restarts = Vec::new();
+        for (name, bytes) in read_all(archive)? {
+            let path = archive.join(&name);
+            let file = match RestartFile::decode(&bytes) {
+                Ok(file) => file,
+                Err(source) => return Err(RestartsError::Malformed { path, source }),
+            };
+            let checked = file.check(founding.chain(), |authority| founding.admin(authority));
+            let restart = match checked {
+                Ok(restart) => restart,
+                Err(source) => return Err(RestartsError::Refused { path, source }),
+            };
+            let found = restart.epoch().epoch;
+            if epoch_in(&name) != Some(found) {
+                return Err(RestartsError::OtherEpoch { path, found });
+            }
+            restarts.push(restart);
+        }
+        Ok(Self(restarts))
+    }
+
+    /// Keeps a checked file; durable on return.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn keep(archive: &Path, file: &RestartFile, epoch: Epoch) -> Result<(), FileError> {
+        debug_assert!(file.encode().len() <= MAX_RESTART_LEN);
+        files::write_atomic(&archive.join(file_name(epoch)), &file.encode())
+    }
+
+    /// The tip as it is after the restarts that go on from it. `deciding` is the epoch in which it was decided.
+    pub fn go_on(&self, deciding: &EpochInfo, tip: Tip) -> Tip {
+        let mut deciding = Arc::new(deciding.clone());
+        self.0.iter().fold(tip, |tip, restart| {
+            let here = restart.anchor() == tip.block_ref();
+            if !here || !restart.continues(&deciding, &tip.epoch) {
+                return tip;
+            }
+            // Behind a restart, only what continues that one counts.
+            deciding = Arc::clone(restart.epoch());
+            tip.restarted(Arc::clone(restart.epoch()))
+        })
+    }
+
+    /// The lowest anchor: what was decided up to it is no restart's.
+    pub fn first_anchor(&self) -> Option<Height> {
+        self.0.iter().map(|restart| restart.anchor().height).min()
+    }
+
+    /// Whether a restart made this very block final.
+    pub fn made_final(&self, block: BlockRef) -> bool {
+        self.0.iter().any(|restart| restart.anchor() == block)
+    }
+}

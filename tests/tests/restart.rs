@@ -1,0 +1,262 @@
+//! Several journals lost at once, and the procedure with which operators go on: real processes, real files.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends at the first thing that is not as it should be"
+)]
+
+use ledger::hash::SubmissionHash;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tests::binaries::command;
+use tests::load::{self, Maker};
+use tests::running::{Running, wait_for};
+use tests::{http, replay};
+
+/// Documents of one submission.
+const DOCUMENTS: u64 = 5;
+
+/// Hands submissions in at a node until told to stop; gives those that were acknowledged as final.
+fn register_until(running: &Running, at: usize, stop: &AtomicBool) -> BTreeSet<SubmissionHash> {
+    let maker = Maker::new(&running.network, at).unwrap();
+    let mut acknowledged = BTreeSet::new();
+    while !stop.load(Ordering::Relaxed) {
+        acknowledged.extend(register(running, &maker, at, 2_000));
+    }
+    acknowledged
+}
+
+fn register(running: &Running, maker: &Maker, at: usize, wait_ms: u32) -> Option<SubmissionHash> {
+    let submission = maker.registrations(DOCUMENTS).unwrap();
+    let route = format!("/v1/submissions?wait=final&timeout_ms={wait_ms}");
+    let kind = "application/octet-stream";
+    let answer = http::post(running.api(at), &route, kind, &load::body([&submission])).ok()?;
+    let is_final = answer.status == 200 && answer.text().contains("\"final\"");
+    is_final.then(|| submission.hash())
+}
+
+fn run(program: &str, arguments: &[&str]) -> Output {
+    let mut run = command(program).unwrap();
+    run.args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+#[track_caller]
+fn done(program: &str, arguments: &[&str]) -> String {
+    let output = run(program, arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[track_caller]
+fn fails(program: &str, arguments: &[&str], code: i32) -> String {
+    let output = run(program, arguments);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// The files and folders of the network under test.
+struct Desk {
+    folder: PathBuf,
+    authorities: Vec<String>,
+}
+
+impl Desk {
+    fn of(running: &Running) -> Self {
+        let nodes = &running.network.manifest().nodes;
+        Self {
+            folder: running.network.dir().to_owned(),
+            authorities: nodes.iter().map(|node| node.authority.clone()).collect(),
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        text(&self.folder.join(name)).to_owned()
+    }
+
+    fn stop_for_restart(&self, at: usize, admin: usize, report: &str) -> Output {
+        let dir = self.path(&format!("node/{}", self.authorities[at]));
+        let key = self.path(&format!("keys/{}/admin.key", self.authorities[admin]));
+        let arguments = ["stop-for-restart", "--dir", &dir, "--admin-key", &key];
+        run(
+            "nachweis-node",
+            &[&arguments[..], &[&self.path(report)]].concat(),
+        )
+    }
+
+    fn assemble(&self, reports: &[&str], out: &str, yes: &[&str]) -> Output {
+        let genesis = self.path("genesis.nachweis");
+        let reports: Vec<_> = reports.iter().map(|name| self.path(name)).collect();
+        let mut arguments = vec!["restart"];
+        arguments.extend(reports.iter().map(String::as_str));
+        let out = self.path(out);
+        arguments.extend(["--genesis", &genesis, "--out", &out]);
+        run("nachweis-genesis", &[&arguments[..], yes].concat())
+    }
+}
+
+/// Validators 2 and 3 lose their journals under load: too few are left that may ever vote.
+fn two_journals_lost(running: &mut Running) -> BTreeSet<SubmissionHash> {
+    let stop = AtomicBool::new(false);
+    let acknowledged = std::thread::scope(|scope| {
+        let one = scope.spawn(|| register_until(running, 0, &stop));
+        let other = scope.spawn(|| register_until(running, 1, &stop));
+        wait_for("the chain grows", || {
+            (running.status(0)["height"].as_u64()? >= 10).then_some(())
+        });
+        for at in [2, 3] {
+            running.network.signal(at, rustix::process::Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        stop.store(true, Ordering::Relaxed);
+        let (mut one, other) = (one.join().unwrap(), other.join().unwrap());
+        one.extend(other);
+        one
+    });
+    for at in [2, 3] {
+        running.network.kill(at).unwrap();
+        fs::remove_dir_all(running.dir(at).join("data/journal")).unwrap();
+    }
+    acknowledged
+}
+
+#[test]
+fn after_two_lost_journals_operators_restart_the_chain_with_all_that_was_acknowledged() {
+    let mut running = Running::with_nodes(&[0, 1, 2, 3]);
+    let mut acknowledged = two_journals_lost(&mut running);
+    assert!(acknowledged.len() >= 5, "{acknowledged:?}");
+    // All four run again, and two of them may not vote: the chain stands.
+    running.start(&[2, 3]);
+    let maker = Maker::new(&running.network, 2).unwrap();
+    let height = running.status(0)["height"].clone();
+    assert_eq!(register(&running, &maker, 0, 4_000), None);
+    assert_eq!(running.status(0)["height"], height);
+
+    let desk = Desk::of(&running);
+    let told = desk.stop_for_restart(0, 0, "0.report");
+    assert_eq!(
+        told.status.code(),
+        Some(4),
+        "a running node is not stopped: {told:?}"
+    );
+    running.network.stop_all().unwrap();
+    let told = desk.stop_for_restart(0, 1, "0.report");
+    assert_eq!(
+        told.status.code(),
+        Some(4),
+        "another authority's key: {told:?}"
+    );
+    for at in 0..4 {
+        let told = desk.stop_for_restart(at, at, &format!("{at}.report"));
+        assert_eq!(told.status.code(), Some(0), "{told:?}");
+        let told = String::from_utf8(told.stdout).unwrap();
+        assert_eq!(told.contains("its journal was lost"), at >= 2, "{told}");
+    }
+    // Too few reports; more that have forgotten than are tolerated; nobody who says yes.
+    let told = desk.assemble(&["0.report", "1.report"], "x", &["--yes"]);
+    assert_eq!(told.status.code(), Some(1), "{told:?}");
+    let all = ["3.report", "0.report", "2.report", "1.report"];
+    let told = desk.assemble(&all, "x", &["--yes"]);
+    assert_eq!(told.status.code(), Some(1), "{told:?}");
+    assert!(String::from_utf8_lossy(&told.stderr).contains("lost their journals"));
+    let three = ["2.report", "0.report", "1.report"];
+    let told = desk.assemble(&three, "chain.restart", &[]);
+    assert_eq!(told.status.code(), Some(4), "{told:?}");
+    let told = desk.assemble(&three, "chain.restart", &["--yes"]);
+    assert_eq!(told.status.code(), Some(0), "{told:?}");
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(
+        told.contains("open epoch 1") && told.contains("must be at most 1"),
+        "{told}"
+    );
+
+    // A stopped node that is run all the same signs nothing.
+    running.start(&[0, 1, 2]);
+    assert_eq!(register(&running, &maker, 1, 2_000), None);
+    running.network.stop_all().unwrap();
+    let file = desk.path("chain.restart");
+    for at in 0..4 {
+        let install = ["install-restart", "--dir", text(running.dir(at)), &file];
+        let told = done("nachweis-node", &install);
+        assert!(told.contains("goes on in epoch 1"), "{told}");
+        assert_eq!(told.contains("once it has rejoined"), at == 3, "{told}");
+        // Once more changes nothing.
+        done("nachweis-node", &install);
+    }
+    let other = desk.path("2.report");
+    let wrong = ["install-restart", "--dir", text(running.dir(0)), &other];
+    assert!(fails("nachweis-node", &wrong, 4).contains("no file of this kind"));
+
+    running.start(&[0, 1, 2, 3]);
+    for at in [0, 1, 2] {
+        wait_for("the chain goes on", || {
+            let done = register(&running, &maker, at, 5_000);
+            acknowledged.extend(done);
+            done
+        });
+    }
+    assert_eq!(running.status(1)["epoch"], 1);
+    running.becomes_provable(0);
+    wait_for("all nodes agree", || {
+        let height = running.status(0)["height"].clone();
+        (1..4)
+            .all(|at| running.status(at)["height"] == height)
+            .then_some(())
+    });
+    running.network.stop_all().unwrap();
+    audit(&running, &acknowledged);
+    backup_and_restore(&running);
+}
+
+/// Every archive is one and the same chain, right from genesis on, with all that was acknowledged.
+fn audit(running: &Running, acknowledged: &BTreeSet<SubmissionHash>) {
+    let trust = text(&running.network.manifest().trust).to_owned();
+    let mut roots = BTreeSet::new();
+    for at in 0..4 {
+        let report = done(
+            "nachweis",
+            &["audit", "--json", "--trust", &trust, text(running.dir(at))],
+        );
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        roots.insert(report["log_root"].to_string());
+        let summary = replay::archive(running.dir(at)).unwrap();
+        assert!(acknowledged.is_subset(&summary.submissions));
+    }
+    assert_eq!(roots.len(), 1, "{roots:?}");
+    // Without the restart file the chain ends at its anchor.
+    let kept = running
+        .dir(3)
+        .join("data/archive")
+        .join("restart-00000000000000000001");
+    fs::remove_file(&kept).unwrap();
+    fails(
+        "nachweis",
+        &["audit", "--trust", &trust, text(running.dir(3))],
+        1,
+    );
+}
+
+/// The restart file goes where the blocks go.
+fn backup_and_restore(running: &Running) {
+    let (backup, restored) = (
+        running.folder().join("b"),
+        running.folder().join("restored"),
+    );
+    let dir = text(running.dir(0));
+    done("nachweis-node", &["backup", "--dir", dir, text(&backup)]);
+    let from = ["restore", "--from", text(&backup), "--dir", text(&restored)];
+    let told = done("nachweis-node", &from);
+    assert!(told.contains("restored and verified"), "{told}");
+    let kept = restored
+        .join("data/archive")
+        .join("restart-00000000000000000001");
+    assert!(kept.exists());
+}
