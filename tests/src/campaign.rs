@@ -3,6 +3,7 @@
 //! A seed decides what happens to whom and when; the processes' own timing stays their own, so a seed repeats the
 //! faults, not the schedule. Load is bounded: a fixed number of senders, each with one submission under way.
 
+use crate::binaries::run;
 use crate::http;
 use crate::load::{self, Maker};
 use crate::network::Network;
@@ -154,7 +155,7 @@ pub fn kills(network: &mut Network, kills: u64, seed: u64) -> Result<Outcome> {
 /// # Errors
 /// As [`kills`], and if the shim cannot be built (it needs gcc).
 pub fn power_cuts(network: &mut Network, cuts: u64, seed: u64) -> Result<Outcome> {
-    let shim = build_shim(network)?;
+    let shim = build_shim(network, "powercut")?;
     let mut draw = Draw::new(seed);
     let count = network.manifest().nodes.len();
     for at in 0..count {
@@ -213,9 +214,14 @@ fn cut_after(
     ]
 }
 
-fn build_shim(network: &Network) -> Result<PathBuf> {
-    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("faults/powercut.c");
-    let shim = network.dir().join("powercut.so");
+/// Builds `faults/NAME.c`, to be preloaded into nodes.
+///
+/// # Errors
+/// If gcc cannot.
+pub fn build_shim(network: &Network, name: &str) -> Result<PathBuf> {
+    let faults = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("faults");
+    let source = faults.join(name).with_extension("c");
+    let shim = network.dir().join(name).with_extension("so");
     let mut gcc = Command::new("gcc");
     gcc.args(["-shared", "-fPIC", "-O2", "-o"])
         .arg(&shim)
@@ -224,7 +230,7 @@ fn build_shim(network: &Network) -> Result<PathBuf> {
     if built.success() {
         Ok(shim)
     } else {
-        Err(Error::other("gcc could not build the power-cut shim"))
+        Err(Error::other(format!("gcc could not build {name}.c")))
     }
 }
 
@@ -285,14 +291,15 @@ pub fn agree(network: &Network) -> Result<()> {
     }
 }
 
-/// Stops every node, replays every archive from genesis, and looks for every acknowledged submission.
+/// Stops every node, replays every archive from genesis, looks for every acknowledged submission, and has
+/// `nachweis audit` come to the same.
 ///
 /// # Errors
 /// The first fault, difference or loss.
 pub fn audit(network: &mut Network, acknowledged: &BTreeSet<SubmissionHash>) -> Result<Summary> {
     network.stop_all()?;
     let mut first: Option<Summary> = None;
-    for node in &network.manifest().nodes {
+    for (at, node) in network.manifest().nodes.iter().enumerate() {
         let found = replay::archive(&node.dir);
         let found = found.map_err(|e| Error::other(format!("{}: {e}", node.authority)))?;
         let lost = acknowledged.difference(&found.submissions).count();
@@ -301,6 +308,7 @@ pub fn audit(network: &mut Network, acknowledged: &BTreeSet<SubmissionHash>) -> 
             let message = format!("{} lost {lost} of {of} acknowledged", node.authority);
             return Err(Error::other(message));
         }
+        same_by_program(network, at, &found)?;
         match &first {
             Some(other) if *other != found => {
                 return Err(Error::other(format!(
@@ -312,4 +320,29 @@ pub fn audit(network: &mut Network, acknowledged: &BTreeSet<SubmissionHash>) -> 
         }
     }
     first.ok_or_else(|| Error::other("the network has no node"))
+}
+
+/// Runs `nachweis audit` over a stopped node's directory and compares.
+fn same_by_program(network: &Network, at: usize, found: &Summary) -> Result<()> {
+    let node = &network.manifest().nodes[at];
+    let mut audit = network.nachweis(at)?;
+    let output = run(audit.arg("audit").arg("--json").arg(&node.dir))?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let same = [
+        ("sound", true.into()),
+        ("blocks", found.height.into()),
+        ("registrations", found.registrations.into()),
+        ("log_size", found.log_size.into()),
+        ("log_root", found.log_root.to_string().into()),
+        ("status_root", found.status_root.to_string().into()),
+    ];
+    for (name, expected) in same {
+        let said = report.get(name);
+        if said != Some(&expected) {
+            let id = &node.authority;
+            let message = format!("nachweis audit of {id}: {name} is {said:?}, not {expected}");
+            return Err(Error::other(message));
+        }
+    }
+    Ok(())
 }

@@ -25,8 +25,10 @@ pub struct Founder {
     pub id: String,
     /// Folder with its keys and application.
     pub keys: PathBuf,
-    /// libp2p address, `/ip4/127.0.0.1/tcp/PORT`.
+    /// libp2p address in the genesis, `/ip4/127.0.0.1/tcp/PORT`.
     pub peer: String,
+    /// libp2p address that its node listens at.
+    pub listen: String,
     /// Address of the HTTP API.
     pub api: SocketAddr,
 }
@@ -35,7 +37,16 @@ pub struct Founder {
 /// somebody opened meanwhile could have been given one of the others.
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
-/// Two free ports for each of `count` authorities. They are free at this moment; nothing holds them.
+/// What is at the address of a node that the genesis names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The node.
+    Direct,
+    /// Something that a test puts there; the node listens elsewhere.
+    Between,
+}
+
+/// Three free ports for each of `count` authorities. They are free at this moment; nothing holds them.
 fn free_ports(count: usize) -> io::Result<Vec<u16>> {
     static LOOKED_AT: AtomicUsize = AtomicUsize::new(0);
     let process = usize::try_from(std::process::id()).unwrap_or(0);
@@ -47,7 +58,7 @@ fn free_ports(count: usize) -> io::Result<Vec<u16>> {
         held.extend(
             TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(|listener| (listener, port)),
         );
-        if held.len() == count * 2 {
+        if held.len() == count * 3 {
             return Ok(held.into_iter().map(|(_, port)| port).collect());
         }
     }
@@ -60,7 +71,7 @@ fn free_ports(count: usize) -> io::Result<Vec<u16>> {
 ///
 /// # Errors
 /// What a command refused.
-pub fn found(dir: &Path, validators: usize) -> io::Result<Vec<Founder>> {
+pub fn found(dir: &Path, validators: usize, reach: Reach) -> io::Result<Vec<Founder>> {
     let ports = free_ports(validators)?;
     let mut founders = Vec::new();
     for at in 0..validators {
@@ -73,11 +84,16 @@ pub fn found(dir: &Path, validators: usize) -> io::Result<Vec<Founder>> {
             },
             |(id, name)| ((*id).to_owned(), (*name).to_owned()),
         );
-        founders.push((id, name, ports[2 * at], ports[2 * at + 1]));
+        let (peer, api, other) = (ports[3 * at], ports[3 * at + 1], ports[3 * at + 2]);
+        let listen = match reach {
+            Reach::Direct => peer,
+            Reach::Between => other,
+        };
+        founders.push((id, name, [peer, listen, api]));
     }
     let founders = founders
         .into_iter()
-        .map(|(id, name, peer, api)| apply(dir, &id, &name, (peer, api)))
+        .map(|(id, name, ports)| apply(dir, &id, &name, ports))
         .collect::<io::Result<Vec<_>>>()?;
     let genesis = dir.join("genesis.nachweis");
     let mut assemble = command("nachweis-genesis")?;
@@ -99,10 +115,10 @@ pub fn found(dir: &Path, validators: usize) -> io::Result<Vec<Founder>> {
     Ok(founders)
 }
 
-fn apply(dir: &Path, id: &str, name: &str, ports: (u16, u16)) -> io::Result<Founder> {
+fn apply(dir: &Path, id: &str, name: &str, [peer, listen, api]: [u16; 3]) -> io::Result<Founder> {
     let keys = dir.join("keys").join(id);
     fs::create_dir_all(dir.join("keys"))?;
-    let peer = format!("/ip4/127.0.0.1/tcp/{}", ports.0);
+    let [peer, listen] = [peer, listen].map(|port| format!("/ip4/127.0.0.1/tcp/{port}"));
     let mut apply = command("nachweis-genesis")?;
     apply.args([
         "apply",
@@ -118,6 +134,7 @@ fn apply(dir: &Path, id: &str, name: &str, ports: (u16, u16)) -> io::Result<Foun
         id: id.to_owned(),
         keys,
         peer,
-        api: ([127, 0, 0, 1], ports.1).into(),
+        listen,
+        api: ([127, 0, 0, 1], api).into(),
     })
 }

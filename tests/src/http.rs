@@ -27,11 +27,16 @@ impl Answer {
 /// # Errors
 /// If nobody answers in time or what comes is not HTTP.
 pub fn get(address: SocketAddr, path: &str) -> io::Result<Answer> {
-    exchange(
-        address,
-        &format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"),
-        &[],
-    )
+    get_within(address, path, Duration::from_secs(10))
+}
+
+/// GET, with a time-out.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_within(address: SocketAddr, path: &str, patience: Duration) -> io::Result<Answer> {
+    let head = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    exchange(address, &head, &[], patience)
 }
 
 /// POST, with a time-out of 70 seconds to read the answer.
@@ -39,20 +44,35 @@ pub fn get(address: SocketAddr, path: &str) -> io::Result<Answer> {
 /// # Errors
 /// If nobody answers in time or what comes is not HTTP.
 pub fn post(address: SocketAddr, path: &str, kind: &str, body: &[u8]) -> io::Result<Answer> {
+    post_within(address, path, kind, body, Duration::from_secs(70))
+}
+
+/// POST, with a time-out to read the answer.
+///
+/// # Errors
+/// As [`post`].
+pub fn post_within(
+    address: SocketAddr,
+    path: &str,
+    kind: &str,
+    body: &[u8],
+    patience: Duration,
+) -> io::Result<Answer> {
     let length = body.len();
     let head = format!(
         "POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
     );
-    exchange(address, &head, body)
+    exchange(address, &head, body, patience)
 }
 
-fn exchange(address: SocketAddr, head: &str, body: &[u8]) -> io::Result<Answer> {
+fn exchange(
+    address: SocketAddr,
+    head: &str,
+    body: &[u8],
+    patience: Duration,
+) -> io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-    stream.set_read_timeout(Some(Duration::from_secs(if body.is_empty() {
-        10
-    } else {
-        70
-    })))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(Duration::from_secs(10)))?;
     stream.write_all(head.as_bytes())?;
     // A server may answer and close before it has read a body that it refuses.

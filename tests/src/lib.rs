@@ -10,13 +10,17 @@
 //! - [`ceremony`]: founding a network with the real commands
 //! - [`network`]: its processes: up, status, kill, restart, down
 //! - [`campaign`]: faults over a network under load, and the audit afterwards
+//! - [`cables`]: what is between nodes, to be cut
+//! - [`chaos`]: kills, pauses, cuts and slow disks at random, and how long recovery takes
 //! - [`load`]: signed submissions to send
 //! - [`replay`]: the oracle over a stopped node's archive
 //! - [`running`]: a network that ends with its test, and what tests ask of its nodes
 
 pub mod binaries;
+pub mod cables;
 pub mod campaign;
 pub mod ceremony;
+pub mod chaos;
 pub mod http;
 pub mod load;
 pub mod network;

@@ -1,7 +1,7 @@
 //! A local network of real node processes: up, status, kill, restart, down.
 
 use crate::binaries::{command, run};
-use crate::ceremony::{self, Founder};
+use crate::ceremony::{self, Founder, Reach};
 use crate::http;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
@@ -38,8 +38,10 @@ pub struct NodeEntry {
     pub url: String,
     /// Address of its HTTP API.
     pub api: SocketAddr,
-    /// libp2p address.
+    /// libp2p address in the genesis.
     pub peer: String,
+    /// libp2p address that the node listens at.
+    pub listen: String,
     /// Data directory.
     pub dir: PathBuf,
     /// Configuration for `nachweis --config`.
@@ -97,13 +99,21 @@ impl Network {
     /// # Errors
     /// If the folder holds a network, or a command refuses.
     pub fn found(dir: &Path, validators: usize) -> io::Result<Self> {
+        Self::found_with(dir, validators, Reach::Direct)
+    }
+
+    /// The same, with something else where the genesis says that the nodes are.
+    ///
+    /// # Errors
+    /// As [`Network::found`].
+    pub fn found_with(dir: &Path, validators: usize, reach: Reach) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         let dir = &dir.canonicalize()?;
         if dir.join("network.json").exists() {
             let message = format!("{} holds a network already", dir.display());
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
         }
-        let founders = ceremony::found(dir, validators)?;
+        let founders = ceremony::found(dir, validators, reach)?;
         let nodes = founders
             .iter()
             .map(|f| prepare(dir, f))
@@ -198,8 +208,16 @@ impl Network {
     /// # Errors
     /// If it ends or is not ready within 30 seconds: the message shows the end of its log.
     pub fn wait_ready(&self, at: usize) -> io::Result<()> {
+        self.wait_ready_within(at, READY_WITHIN)
+    }
+
+    /// The same with another time: an index of millions of records takes long to make.
+    ///
+    /// # Errors
+    /// As [`Network::wait_ready`].
+    pub fn wait_ready_within(&self, at: usize, patience: Duration) -> io::Result<()> {
         let node = &self.manifest.nodes[at];
-        let deadline = Instant::now() + READY_WITHIN;
+        let deadline = Instant::now() + patience;
         loop {
             if http::get(node.api, "/readyz").is_ok_and(|answer| answer.status == 200) {
                 return Ok(());
@@ -305,17 +323,22 @@ fn prepare(dir: &Path, founder: &Founder) -> io::Result<NodeEntry> {
         .arg(dir.join("genesis.nachweis"))
         .arg("--dir")
         .arg(&node);
-    run(init.args(["--listen", &founder.peer, "--api", &founder.api.to_string()]))?;
+    run(init.args([
+        "--listen",
+        &founder.listen,
+        "--api",
+        &founder.api.to_string(),
+    ]))?;
     let url = format!("http://{}", founder.api);
     let client = dir.join("client").join(format!("{}.toml", founder.id));
     fs::create_dir_all(dir.join("client"))?;
     fs::write(&client, client_config(dir, founder, &url))?;
-    let (authority, api, peer) = (founder.id.clone(), founder.api, founder.peer.clone());
     Ok(NodeEntry {
-        authority,
+        authority: founder.id.clone(),
         url,
-        api,
-        peer,
+        api: founder.api,
+        peer: founder.peer.clone(),
+        listen: founder.listen.clone(),
         dir: node,
         client,
         process: None,

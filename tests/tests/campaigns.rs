@@ -1,11 +1,14 @@
-//! Short fault campaigns over real processes; longer ones by `scripts/kills` and `scripts/powercut`.
+//! Short fault campaigns over real processes; longer ones by `scripts/kills`, `scripts/powercut` and `scripts/chaos`.
 
 #![expect(
     clippy::unwrap_used,
     reason = "a test ends at the first thing that is not as it should be"
 )]
 
+use std::time::Duration;
 use tests::campaign::{self, Outcome};
+use tests::ceremony::Reach;
+use tests::chaos;
 use tests::network::Network;
 
 /// Runs a campaign on a network of its own; the campaign itself audits for loss and disagreement.
@@ -31,6 +34,22 @@ fn power_cuts_at_random_writes_lose_nothing_acknowledged() {
     let outcome = campaign(|network| campaign::power_cuts(network, 12, 12));
     assert!(
         outcome.acknowledged > 0 && outcome.faults >= 12,
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn killed_paused_cut_and_slow_at_random_nothing_acknowledged_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("network");
+    let mut network = Network::found_with(&dir, 4, Reach::Between).unwrap();
+    let outcome = chaos::run(&mut network, Duration::from_secs(20), 5);
+    for at in 0..4 {
+        network.kill(at).unwrap();
+    }
+    let outcome = outcome.unwrap();
+    assert!(
+        outcome.acknowledged > 0 && outcome.faults >= 3,
         "{outcome:?}"
     );
 }
