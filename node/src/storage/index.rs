@@ -298,18 +298,15 @@ impl View<'_> {
         offset: usize,
         limit: usize,
     ) -> Result<Vec<LeafIndex>, ReadError> {
-        let prefix = keys::history_prefix(id);
-        let entries = self
-            .store()?
-            .scan_prefix(prefix)
-            .keys()
-            .skip(offset)
-            .take(limit);
-        let mut history = Vec::new();
-        for key in entries {
-            history.extend(keys::history_leaf(&key.map_err(StoreError)?));
-        }
-        Ok(history)
+        let registration: Option<Registration> = self.get(Entry::Registration(*id))?;
+        let first = registration.map(|registration| Ok(registration.index));
+        let later = self.store()?.scan_prefix(keys::history_prefix(id)).keys();
+        let later = later.filter_map(|key| match key {
+            Ok(key) => keys::history_leaf(&key).map(Ok),
+            Err(error) => Some(Err(StoreError(error).into())),
+        });
+        let all = first.into_iter().chain(later);
+        all.skip(offset).take(limit).collect()
     }
 
     /// Hands every entry of the status map to `entry`, in no useful order: to build the trie at start.
@@ -431,7 +428,11 @@ fn collect(block: &BlockWrites<'_>) -> Vec<Write> {
         put(Entry::Window(inclusion.not_after_ms, *hash), Vec::new());
     }
     for (id, leaf) in &effects.history {
-        put(Entry::History(*id, *leaf), Vec::new());
+        // A document's first record is named by its registration: no second entry for each document.
+        let first = effects.registrations.get(id);
+        if first.is_none_or(|registration| registration.index != *leaf) {
+            put(Entry::History(*id, *leaf), Vec::new());
+        }
     }
     for (sha256, id) in &effects.published {
         put(Entry::Published(*sha256, *id), Vec::new());
@@ -509,7 +510,7 @@ fn marker_path(dir: &Path) -> PathBuf {
 }
 
 fn marker_text(chain: ChainId) -> String {
-    format!("nachweis-index 1\nchain {chain}\n")
+    format!("nachweis-index 2\nchain {chain}\n")
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub(super) enum Entry {
     Submission(SubmissionHash),
     /// End of a submission's window, to forget it.
     Window(TimeMs, SubmissionHash),
-    /// A record about a document.
+    /// A record about a document, behind the one that registered it.
     History(DocumentId, LeafIndex),
     /// A document published with this hash.
     Published(Hash, DocumentId),
