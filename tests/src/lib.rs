@@ -13,8 +13,11 @@
 //! - [`cables`]: what is between nodes, to be cut
 //! - [`chaos`]: kills, pauses, cuts and slow disks at random, and how long recovery takes
 //! - [`load`]: signed submissions to send
+//! - [`machine`]: how fast this machine hashes, signs and syncs
+//! - [`measure`]: memory, processor time and disk of a node
 //! - [`replay`]: the oracle over a stopped node's archive
 //! - [`running`]: a network that ends with its test, and what tests ask of its nodes
+//! - [`synthetic`]: an archive of any length without a network
 
 pub mod binaries;
 pub mod cables;
@@ -23,6 +26,9 @@ pub mod ceremony;
 pub mod chaos;
 pub mod http;
 pub mod load;
+pub mod machine;
+pub mod measure;
 pub mod network;
 pub mod replay;
 pub mod running;
+pub mod synthetic;

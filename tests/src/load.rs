@@ -51,8 +51,7 @@ impl Maker {
     /// # Errors
     /// If the system gives no random bytes.
     pub fn registrations(&self, count: u64) -> Result<VerifiedSubmission> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = u64::try_from(now.map_err(Error::other)?.as_millis()).map_err(Error::other)?;
+        let now = now_ms()?;
         let records: Result<Vec<_>> = (0..count).map(|_| self.registration()).collect();
         let draft = Draft {
             chain: self.chain,
@@ -82,6 +81,15 @@ impl Maker {
             retention: Retention::Unspecified,
         })
     }
+}
+
+/// Milliseconds since 1970.
+///
+/// # Errors
+/// If the clock says otherwise.
+pub fn now_ms() -> Result<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(now.map_err(Error::other)?.as_millis()).map_err(Error::other)
 }
 
 fn random<const N: usize>() -> Result<[u8; N]> {

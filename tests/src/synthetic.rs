@@ -1,0 +1,171 @@
+//! An archive of any length, written without a network: what ten million records over real consensus would take hours for.
+//!
+//! Its blocks are valid to the last signature: records signed by a registrar, executed by `ledger::execute`, finalized
+//! by a quorum of the network's own vote keys, written by the node's own archive. `nachweis audit` finds it sound.
+
+use crate::load::Maker;
+use crate::network::Network;
+use consensus::{EpochSpec, Tip as Anchor};
+use genesis::container;
+use genesis::keyfile::KeyFile;
+use ledger::admission::{CheckedItem, CheckedSubmission};
+use ledger::block::{Block, CheckedBody};
+use ledger::certificate::VerifiedCertificate;
+use ledger::execute::{self, Slot};
+use ledger::frame::Payload;
+use ledger::genesis::Purpose;
+use ledger::hash::Hash;
+use ledger::header::Flags;
+use ledger::id::{TimeMs, ValidatorIndex, View};
+use ledger::key::SigningKey;
+use ledger::tip::{Founding, Tip};
+use ledger::view::MemoryState;
+use ledger::vote::{Statement, Vote, VoteKind};
+use node::storage::archive::Archive;
+use std::io::{Error, Result};
+
+/// Records of one submission.
+pub const BATCH: u64 = 100;
+/// Submissions of one block.
+pub const SUBMISSIONS: u64 = 10;
+/// Blocks that one sync covers.
+const GROUP: usize = 16;
+
+/// Fills the archive of a node that never ran with registrations of its network's first authority.
+///
+/// # Errors
+/// If a key cannot be read, or the disk refuses.
+pub fn fill(
+    network: &Network,
+    at: usize,
+    records: u64,
+    mut progress: impl FnMut(u64),
+) -> Result<()> {
+    let mut writer = Writer::new(network)?;
+    let dir = network.manifest().nodes[at].dir.join("data/archive");
+    let mut archive = Archive::open(&dir, writer.founding.chain()).map_err(Error::other)?;
+    let (mut done, mut group) = (0, Vec::new());
+    while done < records {
+        let most = (records - done).min(BATCH * SUBMISSIONS);
+        group.push(writer.block(most)?);
+        done += most;
+        if group.len() == GROUP || done == records {
+            archive.append_group(&group).map_err(Error::other)?;
+            group.clear();
+            progress(done);
+        }
+    }
+    Ok(())
+}
+
+struct Writer {
+    founding: Founding,
+    maker: Maker,
+    votes: Vec<SigningKey>,
+    epoch: consensus::EpochInfo,
+    /// Knows the registrars only: every document is a new one, so that none need be remembered.
+    state: MemoryState,
+    tip: Tip,
+}
+
+impl Writer {
+    fn new(network: &Network) -> Result<Self> {
+        let path = network.dir().join("genesis.nachweis");
+        let founding = container::Founding::load(&path).map_err(Error::other)?;
+        let founding = Founding::new(founding.into_genesis()).map_err(Error::other)?;
+        let tip = founding.tip();
+        let mut state = MemoryState::new();
+        state.apply(founding.effects(), tip.time_ms);
+        // Validators sit in the order of their authorities, and every authority of a local network has one.
+        let ids = founding
+            .genesis()
+            .indexed()
+            .map(|(_, authority)| authority.id.to_string());
+        let votes = ids.map(|id| {
+            let path = network.dir().join("keys").join(id).join("vote.key");
+            Ok(KeyFile::load(&path, Purpose::Vote)
+                .map_err(Error::other)?
+                .signing_key())
+        });
+        let anchor = Anchor {
+            block: tip.block_ref(),
+            time_ms: tip.time_ms,
+            flags: Flags::default(),
+        };
+        let epoch = consensus::EpochInfo::new(EpochSpec {
+            chain: founding.chain(),
+            epoch: tip.epoch.epoch,
+            set: founding.set().clone(),
+            anchor,
+            restart: Hash::ZERO,
+        });
+        Ok(Self {
+            maker: Maker::new(network, 0)?,
+            votes: votes.collect::<Result<_>>()?,
+            epoch,
+            state,
+            tip,
+            founding,
+        })
+    }
+
+    /// The next block, with so many records and its finalization, encoded.
+    fn block(&mut self, records: u64) -> Result<Vec<u8>> {
+        let body = self.body(records)?;
+        let view = View(self.tip.height.0 + 1);
+        let slot = Slot {
+            view,
+            proposer: self.epoch.leader(view),
+            time_ms: self.time()?,
+        };
+        let executed = execute::execute(&self.founding, &self.state, &self.tip, slot, &body);
+        let executed = executed.map_err(Error::other)?;
+        let statement = Statement {
+            kind: VoteKind::Finalize,
+            view,
+            block: executed.tip.block_ref(),
+        };
+        let block = Block {
+            header: executed.header,
+            body: body.to_body(),
+        };
+        let block = block.encode().try_into().map_err(Error::other)?;
+        self.tip = executed.tip;
+        let payload = Payload {
+            block,
+            finalization: Some(self.certify(statement)?.into_inner()),
+        };
+        Ok(payload.encode())
+    }
+
+    fn body(&self, records: u64) -> Result<CheckedBody> {
+        let mut items = Vec::new();
+        let mut left = records;
+        while left > 0 {
+            let count = left.min(BATCH);
+            let submission = self.maker.registrations(count)?;
+            let checked = CheckedSubmission::new(&self.founding, submission);
+            items.push(CheckedItem::from(checked.map_err(Error::other)?));
+            left -= count;
+        }
+        CheckedBody::assemble(items).ok_or_else(|| Error::other("too many items for a block"))
+    }
+
+    /// Now, or one millisecond after the parent.
+    fn time(&self) -> Result<TimeMs> {
+        let now = crate::load::now_ms()?;
+        Ok(TimeMs(now.max(self.tip.time_ms.0 + 1)))
+    }
+
+    fn certify(&self, statement: Statement) -> Result<VerifiedCertificate> {
+        let (number, context) = (self.tip.epoch.epoch, &self.tip.epoch.context);
+        let signers = (0..).map(ValidatorIndex).zip(&self.votes);
+        let votes = signers
+            .take(self.founding.set().quorum())
+            .map(|(signer, key)| Vote::sign(statement, number, signer, context, key));
+        let votes: Vec<_> = votes.collect();
+        let certificate =
+            VerifiedCertificate::assemble(statement, number, self.founding.set(), &votes);
+        certificate.ok_or_else(|| Error::other("the votes are no quorum"))
+    }
+}
