@@ -101,4 +101,6 @@ pub use message::Message;
 pub use outbox::Seq;
 pub use output::{Alarm, BuildRequest, Commit, Output, ServeRequest};
 pub use time::{Mono, Now};
-pub use verify::{Admitted, Dropped, Ed25519, Offence, Signer, VerifiedMessage, Verifier};
+pub use verify::{
+    Admitted, Dropped, Ed25519, Offence, Signer, VerifiedMessage, VerifiedSync, Verifier,
+};

@@ -6,7 +6,7 @@
 
 use crate::block::Block;
 use crate::epoch::EpochInfo;
-use crate::message::{CertReq, Hello, Message, RejoinReq, Status, SyncReq};
+use crate::message::{CertReq, Hello, Message, RejoinReq, Status, SyncReq, SyncResp};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -157,9 +157,9 @@ pub(crate) enum Verified {
     },
 }
 
-/// A finalized chain segment: consecutive, linked, and certified.
+/// A stretch of the finalized chain: consecutive, linked, and certified. Bodies are not compared with their headers.
 #[derive(Clone, Debug)]
-pub(crate) struct VerifiedSync {
+pub struct VerifiedSync {
     pub(crate) blocks: Vec<Block>,
     pub(crate) headers: Vec<ledger::header::Header>,
     pub(crate) certificate: VerifiedCertificate,
@@ -224,21 +224,7 @@ impl Admitted {
                 }
             }
             Message::SyncResp(response) => {
-                let start = response
-                    .blocks
-                    .first()
-                    .map_or(Height(0), |b| b.header.height);
-                let certificate = check_certificate(response.certificate, epoch, verifier)
-                    .map_err(Offence::Certificate)?;
-                let sync = VerifiedSync {
-                    blocks: response.blocks.into_vec(),
-                    headers: response.headers.into_vec(),
-                    certificate,
-                };
-                if !sync.is_chain() {
-                    return Err(Offence::Sync(start));
-                }
-                Verified::Sync(sync)
+                Verified::Sync(VerifiedSync::verify(response, epoch, verifier)?)
             }
         };
         let epoch = epoch.epoch();
@@ -247,6 +233,50 @@ impl Admitted {
 }
 
 impl VerifiedSync {
+    /// Checks an answer against the set of the epoch that its blocks are of. Needs no engine: repair and joining use it.
+    ///
+    /// # Errors
+    /// [`Offence`]: the sender is faulty.
+    pub fn verify(
+        response: SyncResp,
+        epoch: &EpochInfo,
+        verifier: &dyn Verifier,
+    ) -> Result<Self, Offence> {
+        let first = response.blocks.first();
+        let start = first.map_or(Height(0), |block| block.header.height);
+        let certificate = check_certificate(response.certificate, epoch, verifier)
+            .map_err(Offence::Certificate)?;
+        let sync = Self {
+            blocks: response.blocks.into_vec(),
+            headers: response.headers.into_vec(),
+            certificate,
+        };
+        if sync.is_chain() {
+            Ok(sync)
+        } else {
+            Err(Offence::Sync(start))
+        }
+    }
+
+    /// The blocks, at least one, in order.
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// The blocks, each with its own finalization if that is the one that came along.
+    pub fn into_finalized(self) -> impl Iterator<Item = (Block, Option<Certificate>)> {
+        let Self {
+            blocks,
+            certificate,
+            ..
+        } = self;
+        blocks.into_iter().map(move |block| {
+            let own = certificate.block() == block.block_ref();
+            let own = own.then(|| Certificate::clone(&certificate));
+            (block, own)
+        })
+    }
+
     /// Whether blocks and headers are consecutive, linked by hash, and end in what the certificate finalizes.
     fn is_chain(&self) -> bool {
         let mut headers = self.blocks.iter().map(|block| &block.header);
