@@ -2,6 +2,7 @@
 
 use crate::campaign::Terms;
 use crate::crypto::Crypto;
+use crate::twins::Campaign;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -9,6 +10,7 @@ Run the consensus engine in simulated networks, one per seed, and check its prom
 
 Usage: nachweis-simulate [--seeds N] [--from S] [--nodes n] [--real-crypto] [--threads T]
        nachweis-simulate --replay SEED [--nodes n] [--real-crypto]
+       nachweis-simulate twins [--views N] [--cases N] [--from S] [--threads T] [--replay CASE]
        nachweis-simulate --scenarios FILE...
 
   --seeds N       how many seeds to run (default 1000)
@@ -17,6 +19,9 @@ Usage: nachweis-simulate [--seeds N] [--from S] [--nodes n] [--real-crypto] [--t
   --real-crypto   Ed25519 instead of a fast keyed hash
   --threads T     seeds at a time (default: as many as there are processors)
   --replay SEED   run one seed and print everything that happens
+  twins           scripts for two processes with one key; a case is a number below the count of all scripts
+  --views N       scripted views, 1 to 7 (default 4)
+  --cases N       how many scripts to play, spread over all (default: all)
   --scenarios     play directed scenarios; a broken promise is printed with the line that it fell on
   -h, --help      print this
 
@@ -54,23 +59,36 @@ pub(crate) enum UsageError {
     Number(&'static str),
     #[error("--nodes must be 4 to 16, not {0}")]
     Nodes(u64),
+    #[error("--views must be 1 to 7, not {0}")]
+    Views(u64),
 }
 
 /// Reads the arguments behind the program's name.
 pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, UsageError> {
-    let mut args = args;
+    let mut args = args.peekable();
     let mut terms = Terms {
         nodes: None,
         crypto: Crypto::Mock,
+        twins: None,
     };
-    let (mut from, mut count, mut threads, mut replay) = (0, 1_000, None, None);
+    let (mut from, mut count, mut threads, mut replay) = (0, None, None, None);
+    if args.next_if(|arg| arg == "twins").is_some() {
+        terms.twins = Some(Campaign { views: 4 });
+    }
     while let Some(arg) = args.next() {
         let mut number = |name| {
             let value = args.next().and_then(|text| text.parse::<u64>().ok());
             value.ok_or(UsageError::Number(name))
         };
         match arg.as_str() {
-            "--seeds" => count = number("--seeds")?,
+            "--seeds" if terms.twins.is_none() => count = Some(number("--seeds")?),
+            "--cases" if terms.twins.is_some() => count = Some(number("--cases")?),
+            "--views" if terms.twins.is_some() => {
+                let n = number("--views")?;
+                let views = u32::try_from(n).ok().filter(|n| (1..=7).contains(n));
+                let views = views.ok_or(UsageError::Views(n))?;
+                terms.twins = Some(Campaign { views });
+            }
             "--from" => from = number("--from")?,
             "--replay" => replay = Some(number("--replay")?),
             "--threads" => threads = usize::try_from(number("--threads")?).ok(),
@@ -90,7 +108,7 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, Usage
         None => Command::Sweep {
             terms,
             from,
-            count,
+            count: count.unwrap_or_else(|| terms.usual_count()),
             threads,
         },
     })
@@ -115,7 +133,8 @@ mod tests {
                 threads: None,
                 terms: Terms {
                     nodes: Some(5),
-                    crypto: Crypto::Real
+                    crypto: Crypto::Real,
+                    twins: None,
                 }
             }
         ));

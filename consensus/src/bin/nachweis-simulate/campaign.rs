@@ -2,8 +2,10 @@
 
 use crate::crypto::Crypto;
 use crate::plan::Plan;
+use crate::random::mix;
 use crate::run::{Outcome, run};
 use crate::trace::Words;
+use crate::twins::Campaign;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -21,6 +23,8 @@ thread_local! {
 pub(crate) struct Terms {
     pub(crate) nodes: Option<usize>,
     pub(crate) crypto: Crypto,
+    /// Seeds are scripts of this campaign, if there is one.
+    pub(crate) twins: Option<Campaign>,
 }
 
 /// What a campaign found.
@@ -49,6 +53,9 @@ impl Terms {
 
     /// The command that runs this seed again, with words.
     pub(crate) fn command(&self, seed: u64) -> String {
+        if let Some(Campaign { views }) = self.twins {
+            return format!("scripts/simulate twins --views {views} --replay {seed}");
+        }
         let nodes = self.nodes.map(|n| format!(" --nodes {n}"));
         let crypto = if self.crypto == Crypto::Real {
             " --real-crypto"
@@ -61,10 +68,26 @@ impl Terms {
         )
     }
 
+    /// How many there are without another wish.
+    pub(crate) fn usual_count(&self) -> u64 {
+        self.twins.map_or(1_000, Campaign::cases)
+    }
+
+    /// The seed, or the case: those of a part of a campaign are spread over all of it.
+    fn nth(&self, number: u64, count: u64) -> u64 {
+        match self.twins {
+            Some(campaign) if count < campaign.cases() => mix(number) % campaign.cases(),
+            Some(_) | None => number,
+        }
+    }
+
     /// Runs one seed.
     pub(crate) fn run(&self, seed: u64, words: Words) -> Outcome {
         CURRENT.set(Some(seed));
-        let outcome = run(self.plan(seed), words);
+        let outcome = match self.twins {
+            Some(campaign) => campaign.run(seed, words),
+            None => run(self.plan(seed), words),
+        };
         CURRENT.set(None);
         outcome
     }
@@ -72,13 +95,17 @@ impl Terms {
     /// Runs a seed again that has failed, and says everything about it.
     pub(crate) fn explain(&self, seed: u64, out: &mut dyn Write) -> io::Result<()> {
         let outcome = self.run(seed, Words::Last(VecDeque::new()));
-        let plan = self.plan(seed);
-        writeln!(
-            out,
-            "seed {seed} failed: n = {}, GST at {} ms",
-            plan.n, plan.gst
-        )?;
-        writeln!(out, "byzantine {:?}, dead {:?}", plan.byzantine, plan.dead)?;
+        if let Some(campaign) = self.twins {
+            writeln!(out, "case {seed} failed: {}", campaign.case(seed))?;
+        } else {
+            let plan = self.plan(seed);
+            writeln!(
+                out,
+                "seed {seed} failed: n = {}, GST at {} ms",
+                plan.n, plan.gst
+            )?;
+            writeln!(out, "byzantine {:?}, dead {:?}", plan.byzantine, plan.dead)?;
+        }
         writeln!(out, "last {} events:", outcome.last.len())?;
         for line in &outcome.last {
             writeln!(out, "{line}")?;
@@ -112,6 +139,7 @@ impl Terms {
                         if seed >= from.saturating_add(count) {
                             return;
                         }
+                        let seed = self.nth(seed, count);
                         let outcome = self.run(seed, Words::None);
                         let failed = outcome.result.is_err();
                         let Ok(mut report) = report.lock() else {

@@ -28,6 +28,7 @@ mod roster;
 mod run;
 mod scenario;
 mod trace;
+mod twins;
 mod violation;
 mod world;
 

@@ -147,6 +147,7 @@ impl Args {
         let terms = Terms {
             nodes: None,
             crypto: Crypto::Mock,
+            twins: None,
         };
         let next = AtomicU64::new(0);
         let found: Mutex<Option<(u64, String)>> = Mutex::new(None);

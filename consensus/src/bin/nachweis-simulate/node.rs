@@ -91,7 +91,7 @@ impl Node {
             previous: self.disk.previous(&application),
             identity: Identity {
                 signer: Some(roster.signer(self.index)),
-                instance: (self.index as u64) << 32 | u64::from(self.incarnations),
+                instance: (roster.owner(self.index) as u64) << 32 | u64::from(self.incarnations),
             },
             journal: self.disk.journal_state(),
             records: self.disk.replay(),

@@ -30,6 +30,21 @@ pub(crate) enum Fault {
     Jump { node: usize, by: i64 },
 }
 
+/// A second computer with a validator's keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Double {
+    /// Indistinguishable from the first.
+    Twin(usize),
+}
+
+impl Double {
+    /// Whose keys it has.
+    pub(crate) const fn owner(self) -> usize {
+        let Self::Twin(owner) = self;
+        owner
+    }
+}
+
 /// How the network treats messages before GST; all in thousandths or ms.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Weather {
@@ -62,8 +77,8 @@ pub(crate) struct Plan {
     pub(crate) rules: Rules,
     /// Validators of later epochs, each by its authority.
     pub(crate) joiners: Vec<u16>,
-    /// Validators with a second computer: it has the same keys.
-    pub(crate) doubles: Vec<usize>,
+    /// Computers with the keys of a validator that has one already.
+    pub(crate) doubles: Vec<Double>,
     /// An epoch ends after so many blocks; 0 = never.
     pub(crate) epoch_length: u64,
     pub(crate) byzantine: BTreeMap<usize, Vec<Mischief>>,

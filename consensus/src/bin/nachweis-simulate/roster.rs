@@ -105,7 +105,7 @@ impl Roster {
             })
             .collect();
         let owners: Vec<_> = (0..members.len())
-            .chain(plan.doubles.iter().copied())
+            .chain(plan.doubles.iter().map(|double| double.owner()))
             .collect();
         let peers = owners
             .iter()

@@ -29,13 +29,19 @@ pub(crate) struct Outcome {
 pub(crate) fn run(plan: Plan, words: Words) -> Outcome {
     let mut world = World::new(plan, Trace::new(words));
     let result = whole(&mut world);
-    Outcome {
-        hash: world.trace.hash(),
-        figures: world.figures,
-        height: world.oracle.chain.height(),
-        epochs: world.oracle.chain.epoch().0,
-        result,
-        last: world.trace.last(),
+    Outcome::of(world, result)
+}
+
+impl Outcome {
+    pub(crate) fn of(world: World, result: Result<(), Failure>) -> Self {
+        Self {
+            hash: world.trace.hash(),
+            figures: world.figures,
+            height: world.oracle.chain.height(),
+            epochs: world.oracle.chain.epoch().0,
+            result,
+            last: world.trace.last(),
+        }
     }
 }
 

@@ -3,12 +3,14 @@
 use crate::campaign::Terms;
 use crate::crypto::Crypto;
 use crate::trace::Words;
+use crate::twins::Campaign;
 
 /// Runs seeds on this thread; the first failure ends the test with its last events.
 fn seeds(nodes: usize, from: u64, count: u64) {
     let terms = Terms {
         nodes: Some(nodes),
         crypto: Crypto::Mock,
+        twins: None,
     };
     for seed in from..from + count {
         let outcome = terms.run(seed, Words::None);
@@ -25,6 +27,7 @@ fn one_seed_is_one_trace() {
     let terms = Terms {
         nodes: None,
         crypto: Crypto::Mock,
+        twins: None,
     };
     let hashes = || -> Vec<_> {
         (0..20)
@@ -44,6 +47,7 @@ fn seeds_with_real_signatures() {
     let terms = Terms {
         nodes: Some(4),
         crypto: Crypto::Real,
+        twins: None,
     };
     let outcome = terms.run(1, Words::None);
     assert!(outcome.result.is_ok(), "{:?}", outcome.result);
@@ -68,4 +72,16 @@ slices! {
     seeds_of_7_a: 7 from 0 count 40;
     seeds_of_7_b: 7 from 40 count 40;
     seeds_of_10: 10 from 0 count 15;
+}
+
+#[test]
+fn twins_split_nothing() {
+    let terms = Terms {
+        nodes: None,
+        crypto: Crypto::Mock,
+        twins: Some(Campaign { views: 5 }),
+    };
+    let report = terms.sweep(0, 300, 1, &|words| panic!("{words}"));
+    assert_eq!(report.passed, 300);
+    assert!(report.blocks > 900, "three finalizations each, and more");
 }

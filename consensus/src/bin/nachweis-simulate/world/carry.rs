@@ -316,6 +316,13 @@ impl World {
         let bytes: Arc<[u8]> = message.encode().into();
         let hash = fold(0, &bytes);
         for to in targets {
+            let mut script = self.script.as_mut();
+            if script
+                .as_mut()
+                .is_some_and(|s| !s.passes(node, to, message))
+            {
+                continue;
+            }
             self.transmit(node, to, &bytes, hash);
         }
         Ok(())

@@ -19,10 +19,12 @@ use crate::queue::Queue;
 use crate::random::{Random, Stream};
 use crate::roster::Roster;
 use crate::trace::Trace;
+use crate::twins::Script;
 use crate::violation::{Checked, Failure, Invariant, Violation, check};
 use consensus::{Config, Event};
 pub(crate) use direct::NEVER;
 use happen::Happening;
+use ledger::id::View;
 
 /// After GST everything must be final everywhere within this time.
 pub(crate) const LIVENESS: Time = 60_000;
@@ -48,6 +50,8 @@ pub(crate) struct World {
     pub(crate) oracle: Oracle,
     pub(crate) trace: Trace,
     pub(crate) figures: Figures,
+    /// Who hears whom in the Twins campaign.
+    pub(crate) script: Option<Script>,
     /// What a directed scenario does to messages.
     pub(crate) filter: Filter,
     config: Config,
@@ -67,7 +71,7 @@ impl World {
         let mut byzantine = Random::new(plan.seed, Stream::Byzantine);
         let shells = (0..count)
             .map(|node| {
-                let mischief = plan.byzantine.get(&node)?;
+                let mischief = plan.byzantine.get(&node).filter(|all| !all.is_empty())?;
                 let own = Random::new(byzantine.next(), Stream::Byzantine);
                 Some(Shell::new(node, mischief, &roster, own))
             })
@@ -102,6 +106,7 @@ impl World {
             roster,
             trace,
             figures: Figures::default(),
+            script: None,
             filter: Filter::default(),
             shells,
             queue,
@@ -113,6 +118,15 @@ impl World {
     /// Runs until everything submitted is final everywhere, at the latest until `deadline`. True if it is.
     pub(crate) fn run_until_final(&mut self, deadline: Time) -> Result<bool, Failure> {
         self.run(deadline, Self::is_final)
+    }
+
+    /// Runs until somebody honest has left that view, for so many ms at most.
+    pub(crate) fn run_until_view(&mut self, ms: Time, last: View) -> Result<(), Failure> {
+        let left = |world: &Self| {
+            let mut engines = world.watched().filter_map(|node| node.process.as_ref());
+            engines.any(|process| process.last_status.view > last)
+        };
+        self.run(self.now + ms, left).map(|_| ())
     }
 
     /// Runs until that time.
