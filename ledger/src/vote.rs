@@ -76,6 +76,9 @@ pub struct ContextInputs {
 impl ContextInputs {
     /// H(`epoch` tag ‖ chain ‖ proto u16 ‖ epoch u64 ‖ set hash ‖ anchor hash ‖ restart hash or zero).
     pub fn context(&self) -> EpochContext {
+        if planted!(EpochNotBound) {
+            return EpochContext(Tag::Epoch.hash(&[self.chain.as_bytes()]));
+        }
         EpochContext(Tag::Epoch.hash(&[
             self.chain.as_bytes(),
             &PROTOCOL.to_le_bytes(),

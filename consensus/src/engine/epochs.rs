@@ -12,6 +12,7 @@ use alloc::sync::Arc;
 use core::cmp::Ordering;
 use ledger::id::Epoch;
 use ledger::key::{BadSignature, Key, RawSignature};
+use ledger::planted;
 
 /// Evidence is kept for so many epochs (3.17).
 const KEEP_EVIDENCE: u64 = 8;
@@ -41,6 +42,10 @@ impl Engine {
             let what = "the opened epoch does not follow on the committed SEAL block";
             self.outbox.now(Output::Alarm(Alarm::Contract(what)));
             return;
+        }
+        let mut spec = spec;
+        if planted!(OldSet) {
+            spec.set = self.run.epoch.set().clone();
         }
         let epoch = Arc::new(EpochInfo::new(spec));
         let finalization = self.run.certificates.finalization();
@@ -95,6 +100,7 @@ impl Engine {
     pub(super) fn of_epoch(&mut self, now: Now, from: &Peer, epoch: Epoch) -> Result<(), Dropped> {
         match epoch.cmp(&self.run.epoch.epoch()) {
             Ordering::Equal => return Ok(()),
+            Ordering::Less if planted!(EpochNotBound) => return Ok(()),
             Ordering::Less => self.help_over(now.mono, from, epoch),
             Ordering::Greater => self.ask_for_help(now, from),
         }

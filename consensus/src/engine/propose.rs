@@ -68,7 +68,8 @@ impl Engine {
     /// R1: on a SEAL block, or too deep, there is nothing new.
     fn must_repeat(&self, tip: &Tip) -> bool {
         let depth = tip.block.height.0.saturating_sub(self.final_height().0);
-        self.run.epoch.ends_with(tip) || depth > MAX_DEPTH
+        let on_open_seal = self.run.epoch.ends_with(tip) && !planted!(NewOnSeal);
+        on_open_seal || depth > MAX_DEPTH
     }
 
     /// 3.22: until when the parent is too young for a child.

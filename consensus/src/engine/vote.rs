@@ -54,7 +54,7 @@ impl Engine {
             && header.view == view
             && header.proposer == self.run.epoch.leader(view)
             && Some(header.height) == parent.height.next();
-        if extends && !on_open_seal {
+        if extends && (!on_open_seal || planted!(NewOnSeal)) {
             Acceptance::New
         } else {
             Acceptance::Never

@@ -42,7 +42,7 @@ struct Kill {
 
 pub(crate) fn main(args: impl Iterator<Item = String>) -> io::Result<ExitCode> {
     let mut out = io::stdout();
-    let args = match read(args) {
+    let mut args = match read(args) {
         Ok(Some(args)) => args,
         Ok(None) => {
             write!(out, "{HELP}")?;
@@ -78,6 +78,9 @@ pub(crate) fn main(args: impl Iterator<Item = String>) -> io::Result<ExitCode> {
         if args.only.is_some_and(|only| only != *bug) {
             continue;
         }
+        // Scenarios that are there for this bug come first.
+        args.scripts
+            .sort_by_key(|script| (!script.is_for(bug.number()), script.name.clone()));
         plant(Some(*bug));
         let kill = args.hunt();
         plant(None);

@@ -33,6 +33,12 @@ pub(crate) enum Command {
     Runs(u64),
     Delta(Time, Time),
     Anchors(Time),
+    /// An epoch ends after so many blocks.
+    Epochs(u64),
+    /// One validator more, of later epochs, by its authority.
+    Joiner(u64),
+    /// Planted bugs that this scenario is there to find.
+    Kills(Vec<u64>),
     Byzantine(usize, Vec<Mischief>),
     Absent(Nodes),
     Clock(Nodes, i64),
@@ -52,6 +58,12 @@ pub(crate) enum Command {
         node: Nodes,
         count: u64,
     },
+    /// A change of the set, by its number.
+    Change {
+        number: u64,
+        leaves: BTreeSet<usize>,
+        joins: BTreeSet<usize>,
+    },
     Crash(Nodes),
     Start(Nodes),
     Kill(Nodes),
@@ -69,12 +81,14 @@ pub(crate) enum Command {
     // Waits.
     UntilView(u64, Time),
     UntilLeader(usize, Time),
+    UntilEpoch(u64, Time),
     UntilWriting(usize, Time),
     // What must hold.
     Final(Time),
     Waits(Time),
     Silent(Time),
     Wake(Time),
+    EpochIs(u64),
     ViewAtLeast(u64),
     ViewAtMost(u64),
     Nullified(Nodes),
@@ -281,8 +295,10 @@ impl<'a> Words<'a> {
 
 fn command(name: &str, words: &mut Words<'_>) -> Parsed<Command> {
     let read = match name {
-        "nodes" | "runs" | "delta" | "anchors" | "byzantine" | "absent" | "clock" | "latency"
-        | "sync" | "answer" | "loss" | "calm" => setting(name, words),
+        "epochs" | "joiner" | "kills" | "nodes" | "runs" | "delta" | "anchors" | "byzantine"
+        | "absent" | "clock" | "latency" | "sync" | "answer" | "loss" | "calm" => {
+            setting(name, words)
+        }
         "until" | "final" | "waits" | "silent" | "wake" | "expect" => demand(name, words),
         _ => happening(name, words),
     }?;
@@ -297,6 +313,12 @@ fn setting(name: &str, words: &mut Words<'_>) -> Parsed<Command> {
         "nodes" => Command::Nodes(words.count()?),
         "runs" => Command::Runs(words.number()?),
         "delta" => Command::Delta(words.time()?, words.time()?),
+        "epochs" => Command::Epochs(words.number()?),
+        "joiner" => Command::Joiner(words.number()?),
+        "kills" => {
+            let bugs = words.list().into_iter().map(|bug| bug as u64);
+            Command::Kills(bugs.collect())
+        }
         "anchors" => Command::Anchors(words.time()?),
         "byzantine" => {
             let node = words.count()?;
@@ -334,6 +356,21 @@ fn happening(name: &str, words: &mut Words<'_>) -> Parsed<Command> {
             let many = words.takes("times");
             let count = if many { words.number()? } else { 1 };
             Command::Submit { node, count }
+        }
+        "change" => {
+            let number = words.number()?;
+            let (mut leaves, mut joins) = (BTreeSet::new(), BTreeSet::new());
+            if words.takes("leaves") {
+                leaves = words.list();
+            }
+            if words.takes("joins") {
+                joins = words.list();
+            }
+            Command::Change {
+                number,
+                leaves,
+                joins,
+            }
         }
         "crash" => Command::Crash(words.nodes()?),
         "start" => Command::Start(words.nodes()?),
@@ -377,6 +414,9 @@ fn demand(name: &str, words: &mut Words<'_>) -> Parsed<Command> {
         "until" if words.takes("view") => {
             Command::UntilView(words.number()?, words.time_or(PATIENCE)?)
         }
+        "until" if words.takes("epoch") => {
+            Command::UntilEpoch(words.number()?, words.time_or(PATIENCE)?)
+        }
         "until" if words.takes("leader") => {
             Command::UntilLeader(words.count()?, words.time_or(PATIENCE)?)
         }
@@ -396,6 +436,7 @@ fn demand(name: &str, words: &mut Words<'_>) -> Parsed<Command> {
                 _ => return Err("a view is above or below a number".to_owned()),
             }
         }
+        "expect" if words.takes("epoch") => Command::EpochIs(words.number()?),
         "expect" if words.takes("nullified") => Command::Nullified(words.nodes()?),
         "expect" if words.takes("evidence") => Command::SomeEvidence,
         _ => return Err("it demands nothing that can be checked".to_owned()),

@@ -21,6 +21,12 @@ pub(crate) struct Script {
     lines: Vec<Line>,
     /// How often it is played, each time with other chance.
     runs: u64,
+    /// Planted bugs that it is there to find.
+    #[cfg_attr(
+        not(planted_bugs),
+        expect(dead_code, reason = "there are no planted bugs")
+    )]
+    kills: Vec<u64>,
 }
 
 /// Where a scenario broke a promise.
@@ -51,10 +57,14 @@ impl Script {
 
     fn parse(name: &str, text: &str) -> Result<Self, language::ParseError> {
         let mut lines = language::parse(text)?;
-        let mut runs = 1;
-        lines.retain(|line| match line.command {
+        let (mut runs, mut kills) = (1, Vec::new());
+        lines.retain(|line| match &line.command {
             Command::Runs(number) => {
-                runs = number;
+                runs = *number;
+                false
+            }
+            Command::Kills(bugs) => {
+                kills.clone_from(bugs);
                 false
             }
             _ => true,
@@ -63,7 +73,14 @@ impl Script {
             name: name.to_owned(),
             lines,
             runs,
+            kills,
         })
+    }
+
+    /// Whether it is there to find this planted bug.
+    #[cfg(planted_bugs)]
+    pub(crate) fn is_for(&self, bug: u8) -> bool {
+        self.kills.contains(&u64::from(bug))
     }
 
     /// All scenarios of a folder, by name.

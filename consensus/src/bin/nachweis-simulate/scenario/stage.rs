@@ -1,8 +1,9 @@
 //! Carries the commands of a scenario out on a world.
 
 use super::language::{Command, Nodes, Number};
-use crate::clock::Time;
+use crate::clock::{Clock, Time};
 use crate::filter::{Fate, Kind, Rule};
+use crate::items::{Change, Item};
 use crate::plan::{Fault, Plan, Slowness, Weather};
 use crate::run;
 use crate::violation::{Failure, Invariant, Violation, check};
@@ -81,6 +82,13 @@ impl Stage {
                 plan.timing.delta_max_ms = *cap;
                 plan.timing.min_block_interval_ms =
                     plan.timing.min_block_interval_ms.min(*delta / 2);
+            }
+            Command::Epochs(length) => plan.epoch_length = *length,
+            Command::Joiner(authority) => {
+                plan.joiners
+                    .push(u16::try_from(*authority).unwrap_or(u16::MAX));
+                plan.clocks.push(Clock::default());
+                plan.starts.push(0);
             }
             Command::Anchors(interval) => plan.rules.anchor_interval_ms = *interval,
             Command::Byzantine(node, mischief) => {
@@ -181,11 +189,13 @@ fn act(world: &mut World, command: &Command) -> Done {
         | Command::Jump(..) => upset(world, command),
         Command::UntilView(..)
         | Command::UntilLeader(..)
+        | Command::UntilEpoch(..)
         | Command::UntilWriting(..)
         | Command::Final(_)
         | Command::Waits(_)
         | Command::Silent(_)
         | Command::Wake(_)
+        | Command::EpochIs(_)
         | Command::ViewAtLeast(_)
         | Command::ViewAtMost(_)
         | Command::Nullified(_)
@@ -219,6 +229,20 @@ fn arrange(world: &mut World, command: &Command) {
                     world.submit(node);
                 }
             }
+        }
+        Command::Change {
+            number,
+            leaves,
+            joins,
+        } => {
+            let bits =
+                |nodes: &BTreeSet<usize>| nodes.iter().fold(0, |bits, node| bits | 1 << node);
+            let change = Item::Change(Change {
+                number: u32::try_from(*number).unwrap_or(u32::MAX),
+                leaves: bits(leaves),
+                joins: bits(joins),
+            });
+            world.push(0, change);
         }
         Command::Split(one, other) => {
             let mut kinds = Kind::all();
@@ -321,6 +345,9 @@ fn expect(world: &mut World, command: &Command) -> Done {
         }
         Command::Wake(time) => run::wake(world, *time),
         Command::UntilView(view, time) => wait(world, *time, |world| highest(world).1.0 >= *view),
+        Command::UntilEpoch(epoch, time) => {
+            wait(world, *time, |world| highest(world).0.0 >= *epoch)
+        }
         Command::UntilLeader(node, time) => wait(world, *time, |world| {
             resolve(world, &Nodes::Leader).contains(node)
         }),
@@ -328,6 +355,10 @@ fn expect(world: &mut World, command: &Command) -> Done {
             let writing = world.nodes.iter().filter(|node| node.is_writing_a_block());
             writing.count() >= *count
         }),
+        Command::EpochIs(epoch) => {
+            let holds = highest(world).0.0 == *epoch;
+            demand(world, holds, Invariant::Liveness, "this is another epoch")
+        }
         Command::ViewAtLeast(view) => {
             let holds = highest(world).1.0 >= *view;
             demand(world, holds, Invariant::Liveness, "the view is too low")
