@@ -19,19 +19,23 @@ pub(crate) struct Disk {
     pub(crate) journal: Vec<Record>,
     /// Blocks from height 1 on.
     pub(crate) archive: Vec<Frame>,
-    /// The journal could not be read: it is as good as lost.
-    pub(crate) corrupt: bool,
+    /// There was a journal, and it is gone or cannot be read; what is in `journal` is its replacement.
+    lost: bool,
 }
 
 impl Disk {
     pub(crate) fn journal_state(&self) -> JournalState {
-        if self.corrupt {
-            JournalState::Lost
-        } else if self.journal.is_empty() {
-            JournalState::Fresh
-        } else {
-            JournalState::Intact
+        match (self.journal.is_empty(), self.lost) {
+            (true, true) => JournalState::Lost,
+            (true, false) => JournalState::Fresh,
+            (false, _) => JournalState::Intact,
         }
+    }
+
+    /// The journal is gone.
+    pub(crate) fn lose_journal(&mut self) {
+        self.journal.clear();
+        self.lost = true;
     }
 
     /// The journal as a restarted process reads it: through its bytes.
@@ -88,7 +92,7 @@ impl Disk {
                     .collect::<Result<_, _>>()
                     .expect("own records decode");
             }
-            Err(_) => self.corrupt = true,
+            Err(_) => self.lose_journal(),
         }
     }
 

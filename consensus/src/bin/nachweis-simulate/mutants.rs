@@ -16,7 +16,7 @@ use std::thread;
 const HELP: &str = "\
 Plant the protocol bugs of consensus.md 5.7 one at a time and see whether the simulation finds them.
 
-Usage: mutants [--only NAME] [--seeds N] [--threads T] [SCENARIO...]
+Usage: scripts/mutants [--only NAME] [--seeds N] [--threads T] [SCENARIO...]
 
   --only NAME   one bug, by its number or name
   --seeds N     so many random seeds for each bug before the scenarios (default 120)

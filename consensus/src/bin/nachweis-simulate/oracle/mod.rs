@@ -19,6 +19,7 @@ use evidence::{Heard, Misdeeds};
 use journal::Written;
 use ledger::certificate::Certificate;
 use ledger::vote::Vote;
+use std::collections::BTreeSet;
 use votes::Votes;
 
 /// Everything that was seen, by invariant.
@@ -39,6 +40,8 @@ pub(crate) struct Oracle {
     /// Records that honest validators wrote.
     pub(crate) written: u64,
     pub(crate) evidence: u64,
+    /// Nodes whose journal was lost.
+    forgetful: BTreeSet<usize>,
     anchor_view: bool,
 }
 
@@ -58,6 +61,7 @@ impl Oracle {
             traffic: 0,
             written: 0,
             evidence: 0,
+            forgetful: BTreeSet::new(),
             anchor_view: plan.rules.anchor_interval_ms > 0,
         }
     }
@@ -254,6 +258,11 @@ impl Oracle {
             .missing(self.chain.accused(), self.chain.epoch())
     }
 
+    /// A node's journal is lost: it will say so, and rejoin.
+    pub(crate) fn expect_quarantine(&mut self, node: usize) {
+        self.forgetful.insert(node);
+    }
+
     /// A node raises an alarm.
     pub(crate) fn alarm(&self, node: usize, alarm: Alarm) -> Checked {
         match alarm {
@@ -261,6 +270,7 @@ impl Oracle {
             Alarm::Contract(_) if self.is_honest(node) => {
                 broken(Invariant::Contract, format!("#{node}: {alarm}"))
             }
+            Alarm::Quarantine if self.forgetful.contains(&node) => Ok(()),
             Alarm::Divergence(_)
             | Alarm::Quarantine
             | Alarm::OtherInstance(_)

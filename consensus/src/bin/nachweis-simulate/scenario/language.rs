@@ -67,6 +67,7 @@ pub(crate) enum Command {
     Crash(Nodes),
     Start(Nodes),
     Kill(Nodes),
+    LoseJournal(Nodes),
     Stop(Nodes, Time),
     Tear(Nodes, Number),
     Jump(Nodes, i64),
@@ -82,6 +83,7 @@ pub(crate) enum Command {
     UntilView(u64, Time),
     UntilLeader(usize, Time),
     UntilEpoch(u64, Time),
+    UntilVoting(Nodes),
     UntilWriting(usize, Time),
     // What must hold.
     Final(Time),
@@ -374,6 +376,7 @@ fn happening(name: &str, words: &mut Words<'_>) -> Parsed<Command> {
         }
         "crash" => Command::Crash(words.nodes()?),
         "start" => Command::Start(words.nodes()?),
+        "lose-journal" => Command::LoseJournal(words.nodes()?),
         "kill" => Command::Kill(words.nodes()?),
         "stop" => {
             let nodes = words.nodes()?;
@@ -407,13 +410,14 @@ fn happening(name: &str, words: &mut Words<'_>) -> Parsed<Command> {
 }
 
 /// A wait gives up after so long.
-const PATIENCE: Time = 60_000;
+pub(super) const PATIENCE: Time = 60_000;
 
 fn demand(name: &str, words: &mut Words<'_>) -> Parsed<Command> {
     Ok(match name {
         "until" if words.takes("view") => {
             Command::UntilView(words.number()?, words.time_or(PATIENCE)?)
         }
+        "until" if words.takes("voting") => Command::UntilVoting(words.nodes()?),
         "until" if words.takes("epoch") => {
             Command::UntilEpoch(words.number()?, words.time_or(PATIENCE)?)
         }

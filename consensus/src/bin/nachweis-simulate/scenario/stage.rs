@@ -1,6 +1,6 @@
 //! Carries the commands of a scenario out on a world.
 
-use super::language::{Command, Nodes, Number};
+use super::language::{Command, Nodes, Number, PATIENCE};
 use crate::clock::{Clock, Time};
 use crate::filter::{Fate, Kind, Rule};
 use crate::items::{Change, Item};
@@ -184,12 +184,14 @@ fn act(world: &mut World, command: &Command) -> Done {
         Command::Crash(_)
         | Command::Start(_)
         | Command::Kill(_)
+        | Command::LoseJournal(_)
         | Command::Stop(..)
         | Command::Tear(..)
         | Command::Jump(..) => upset(world, command),
         Command::UntilView(..)
         | Command::UntilLeader(..)
         | Command::UntilEpoch(..)
+        | Command::UntilVoting(_)
         | Command::UntilWriting(..)
         | Command::Final(_)
         | Command::Waits(_)
@@ -237,11 +239,8 @@ fn arrange(world: &mut World, command: &Command) {
         } => {
             let bits =
                 |nodes: &BTreeSet<usize>| nodes.iter().fold(0, |bits, node| bits | 1 << node);
-            let change = Item::Change(Change {
-                number: u32::try_from(*number).unwrap_or(u32::MAX),
-                leaves: bits(leaves),
-                joins: bits(joins),
-            });
+            let number = u32::try_from(*number).unwrap_or(u32::MAX);
+            let change = Item::Change(Change::decide(number, bits(leaves), bits(joins)));
             world.push(0, change);
         }
         Command::Split(one, other) => {
@@ -288,6 +287,7 @@ fn upset(world: &mut World, command: &Command) -> Done {
         Command::Crash(nodes)
         | Command::Start(nodes)
         | Command::Kill(nodes)
+        | Command::LoseJournal(nodes)
         | Command::Stop(nodes, _)
         | Command::Tear(nodes, _)
         | Command::Jump(nodes, _) => resolve(world, nodes),
@@ -301,6 +301,11 @@ fn upset(world: &mut World, command: &Command) -> Done {
             }
             Command::Stop(_, down) => world.fault(Fault::Stop { node, down: *down }),
             Command::Jump(_, by) => world.fault(Fault::Jump { node, by: *by }),
+            Command::LoseJournal(_) => {
+                world.lose_journal(node);
+                world.nodes[node].gone = true;
+                Ok(())
+            }
             Command::Tear(_, mask) => {
                 let mask = match mask {
                     Number::Of(mask) => *mask,
@@ -345,6 +350,14 @@ fn expect(world: &mut World, command: &Command) -> Done {
         }
         Command::Wake(time) => run::wake(world, *time),
         Command::UntilView(view, time) => wait(world, *time, |world| highest(world).1.0 >= *view),
+        Command::UntilVoting(nodes) => {
+            let nodes = resolve(world, nodes);
+            wait(world, PATIENCE, |world| {
+                let voting = statuses(world).filter(|(_, status)| status.is_voting());
+                let voting: BTreeSet<_> = voting.map(|(node, _)| node).collect();
+                nodes.is_subset(&voting)
+            })
+        }
         Command::UntilEpoch(epoch, time) => {
             wait(world, *time, |world| highest(world).0.0 >= *epoch)
         }

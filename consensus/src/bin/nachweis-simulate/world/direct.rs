@@ -57,6 +57,13 @@ impl World {
         }
     }
 
+    /// A node dies, and its journal is gone when it starts again.
+    pub(crate) fn lose_journal(&mut self, node: usize) {
+        self.crash(node);
+        self.nodes[node].disk.lose_journal();
+        self.oracle.expect_quarantine(node);
+    }
+
     /// Power is cut at a node while its journal is written; see [`crate::node::Node::tear`].
     pub(crate) fn tear(&mut self, node: usize, lost: u64) {
         self.nodes[node].tear(lost);
