@@ -15,7 +15,7 @@ use ledger::hash::{ChainId, Hash};
 use ledger::id::{Height, TimeMs};
 use ledger::note::Note;
 use ledger::receipt::Trust;
-use ledger::replay::{FaultKind, Replay, Replayed};
+use ledger::replay::{FaultKind, Recorded, Replay, Replayed};
 use ledger::state::Lifecycle;
 use segments::{Archive, Next, OpenError, SegmentFault, Torn};
 use std::collections::VecDeque;
@@ -109,6 +109,8 @@ pub struct Report {
     pub revoked: usize,
     /// Superseded documents.
     pub superseded: usize,
+    /// Validators' contradictions on the chain, in order.
+    pub evidence: Vec<Recorded>,
     /// Leaves of the log.
     pub log_size: u64,
     /// Root of the log.
@@ -258,6 +260,7 @@ impl<'a> Audit<'a> {
             status_root: end.status_root(),
             first_ms,
             newest_ms: end.tip.time_ms,
+            evidence: end.evidence,
             bytes,
             torn,
             unfinished: held.len(),

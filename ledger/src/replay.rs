@@ -5,15 +5,17 @@
 //! It knows no index and no engine: its state is ordered maps, and at the end it computes the status
 //! root once more from those alone.
 
+use crate::admission::CheckedItem;
 use crate::block::{BadDelivery, Block, CheckedBody, ReceiveError};
 use crate::certificate::{Certificate, CertificateError};
 use crate::codec::DecodeError;
+use crate::evidence::Evidence;
 use crate::execute::{self, BlockError, Executed, Fault};
 use crate::frame::Payload;
 use crate::genesis::{Genesis, GenesisError};
 use crate::hash::{Hash, Tag, sha256};
 use crate::header::{BlockRef, Header};
-use crate::id::{Height, TreeSize, ValidatorIndex, View};
+use crate::id::{AuthorityId, Height, TreeSize, ValidatorIndex, View};
 use crate::restart::{Restart, RestartError, RestartFile};
 use crate::tip::{EpochInfo, Founding, Tip};
 use crate::trie::Trie;
@@ -116,6 +118,17 @@ impl From<BlockError> for FaultKind {
     }
 }
 
+/// Evidence on the chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The block that records it.
+    pub height: Height,
+    /// Whose validator contradicted itself.
+    pub authority: AuthorityId,
+    /// The two votes.
+    pub evidence: Evidence,
+}
+
 /// A replay under way: everything up to its tip was found right, but for the finality of its newest blocks.
 #[derive(Clone, Debug)]
 pub struct Replay {
@@ -132,6 +145,7 @@ pub struct Replay {
     /// The newest block that is certified by itself.
     certified: Height,
     records: u64,
+    evidence: Vec<Recorded>,
 }
 
 /// Where a replay ended.
@@ -145,6 +159,8 @@ pub struct Replayed {
     pub certified: Height,
     /// Records in all blocks.
     pub records: u64,
+    /// Evidence in all blocks, in order.
+    pub evidence: Vec<Recorded>,
     /// What is wrong with the next block, or with the end of the chain.
     pub fault: Option<ReplayFault>,
 }
@@ -187,6 +203,7 @@ impl Replay {
             state,
             view: View(0),
             records: 0,
+            evidence: Vec::new(),
         })
     }
 
@@ -214,7 +231,7 @@ impl Replay {
         let height = self.tip.height.saturating_add(1);
         let fault = |kind| ReplayFault { height, kind };
         let block = Block::decode(&frame.block).map_err(|error| fault(error.into()))?;
-        let executed = self.check(&block, height, rng).map_err(fault)?;
+        let (executed, accusations) = self.check(&block, height, rng).map_err(fault)?;
         let header = &executed.header;
         let restart = self.restarts.get(&height);
         let opened = restart.map(|restart| open(restart, &self.tip.epoch, &executed.tip));
@@ -227,7 +244,7 @@ impl Replay {
             // The next epoch hangs on this very block: no descendant can vouch for it.
             return Err(fault(FaultKind::NotFinal));
         }
-        self.adopt(executed);
+        self.adopt(executed, accusations);
         if let Some(epoch) = opened {
             self.restarts.remove(&height);
             self.open(epoch);
@@ -284,6 +301,7 @@ impl Replay {
             state,
             certified,
             records,
+            evidence,
             ..
         } = self;
         Replayed {
@@ -291,6 +309,7 @@ impl Replay {
             state,
             certified,
             records,
+            evidence,
             fault,
         }
     }
@@ -300,7 +319,7 @@ impl Replay {
         block: &Block,
         height: Height,
         rng: &mut R,
-    ) -> Result<Executed, FaultKind> {
+    ) -> Result<(Executed, Vec<Recorded>), FaultKind> {
         let Block { header, body } = block;
         if header.height != height {
             return Err(FaultKind::Height(header.height));
@@ -326,10 +345,23 @@ impl Replay {
         } = self;
         let unknown = |_: &_| None;
         let body = CheckedBody::receive(founding, &tip.epoch, header, body, unknown, rng)?;
-        Ok(execute::check_block(founding, state, tip, header, &body)?)
+        let executed = execute::check_block(founding, state, tip, header, &body)?;
+        let accusations = body.items().iter().filter_map(|item| match item {
+            CheckedItem::Submission(_) => None,
+            CheckedItem::Evidence(evidence) => {
+                let member = tip.epoch.set.get(evidence.accused().1)?;
+                Some(Recorded {
+                    height,
+                    authority: member.id.clone(),
+                    evidence: *evidence.get(),
+                })
+            }
+        });
+        let accusations = accusations.collect();
+        Ok((executed, accusations))
     }
 
-    fn adopt(&mut self, executed: Executed) {
+    fn adopt(&mut self, executed: Executed, mut accusations: Vec<Recorded>) {
         let Executed {
             header,
             effects,
@@ -339,6 +371,7 @@ impl Replay {
         let included = effects.submissions.values();
         let records: u64 = included.map(|inclusion| u64::from(inclusion.count)).sum();
         self.records = self.records.saturating_add(records);
+        self.evidence.append(&mut accusations);
         self.state.apply(effects, header.time_ms);
         self.view = header.view;
         self.deciding = Arc::clone(&self.tip.epoch);

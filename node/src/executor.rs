@@ -2,8 +2,9 @@
 //!
 //! One thread does all of it, beside the driver's loop, because a block takes milliseconds. What it answers is what
 //! the engine's contract asks for (`Validate`, `Build`, `Head`); the same predicate serves the pool, the build and
-//! the count. A submission whose signature was checked once is not checked again in a block.
+//! the count. Evidence goes the way of a submission, before all of them. A submission whose signature was checked once is not checked again in a block.
 
+mod docket;
 mod worklist;
 
 use crate::admission;
@@ -19,7 +20,9 @@ use crate::storage::DataDir;
 use crate::storage::files::FileError;
 use crate::storage::index::ReadError;
 use consensus::{BuildRequest, Event, Peer, Verdict};
+use ledger::admission::CheckedEvidence;
 use ledger::block::{Body, CheckedBody, ReceiveError};
+use ledger::evidence::Evidence;
 use ledger::execute::{self, BlockError, Slot};
 use ledger::hash::{BlockHash, ItemId};
 use ledger::id::{TimeMs, ValidatorIndex};
@@ -54,17 +57,21 @@ pub enum Request {
     },
     /// These blocks are final and archived.
     Final(Vec<Post>),
+    /// The engine saw a validator contradict itself: that is to be recorded.
+    Accuse(Box<Evidence>),
 }
 
 /// What peers say and ask about pending submissions.
 #[derive(Debug)]
 pub enum Gossip {
-    /// Submissions, verified.
+    /// Items, verified.
     Items {
         /// Who brought them.
         from: ValidatorIndex,
-        /// What.
+        /// Submissions.
         submissions: Vec<Pending>,
+        /// Evidence.
+        evidence: Vec<CheckedEvidence>,
     },
     /// These are pending at the peer.
     PoolIds {
@@ -89,7 +96,7 @@ pub enum Gossip {
 pub struct Work {
     /// The head.
     pub head: BlockHash,
-    /// Submissions that a block on it would include.
+    /// Items that a block on it would include.
     pub includable: u32,
 }
 
@@ -123,6 +130,8 @@ pub struct Setup {
     pub min_free_bytes: u64,
     /// How often what still waits is told to the peers again.
     pub retry: Duration,
+    /// Evidence of the journal: whether it was recorded is not in there.
+    pub evidence: Vec<Evidence>,
 }
 
 /// The executor; lives on a thread of its own.
@@ -179,6 +188,11 @@ impl Executor {
         let Some(mut ports) = self.ports.take() else {
             return;
         };
+        for evidence in std::mem::take(&mut self.setup.evidence) {
+            if let Err(halt) = self.accuse(evidence) {
+                exit::abort(&halt);
+            }
+        }
         loop {
             let wake = self.wake();
             let next = runtime.block_on(async {
@@ -214,7 +228,7 @@ impl Executor {
         }
         let retry = self.setup.retry.max(Duration::from_millis(1));
         let idle = Duration::from_secs(3_600);
-        let retry = if self.worklist.pool().is_empty() {
+        let retry = if self.worklist.is_empty() {
             now + idle
         } else {
             self.retried + retry
@@ -233,6 +247,7 @@ impl Executor {
             Input::Request(Request::Build(request)) => self.build(&request)?,
             Input::Request(Request::Validate { hash, block }) => self.validate(hash, &block)?,
             Input::Request(Request::Final(posts)) => self.finalized(&posts)?,
+            Input::Request(Request::Accuse(evidence)) => self.accuse(*evidence)?,
             Input::Submit(submit) => self.submit(submit)?,
             Input::Gossip(gossip) => self.gossip(gossip)?,
             Input::Time => self.time_passed()?,
@@ -272,6 +287,14 @@ impl Executor {
     fn finalized(&mut self, posts: &[Post]) -> Result<(), Halt> {
         let included = posts.iter().flat_map(|post| &post.effects().submissions);
         self.worklist.included(included.map(|(hash, _)| hash));
+        for post in posts {
+            for (epoch, signer) in &post.effects().evidence {
+                let height = post.tip().height;
+                tracing::error!(%height, %epoch, validator = %signer, "evidence is on the chain");
+                self.setup.chain.counters().recorded_evidence.increment();
+            }
+        }
+        self.worklist.close_cases()?;
         if let Some(branch) = self.setup.chain.states().branch(&self.head) {
             self.branch = branch;
         }
@@ -410,7 +433,7 @@ impl Executor {
         let target = usize::try_from(founding.params().block_target).unwrap_or(usize::MAX);
         loop {
             let wanted = target.saturating_add(SPARE);
-            let pending = self.worklist.candidates(branch, wanted);
+            let pending = self.worklist.candidates(branch, wanted)?;
             let built = branch.with(chain.states(), |state, tip| {
                 execute::build(founding, state, tip, slot, &pending)
             })??;
@@ -474,7 +497,14 @@ impl Executor {
 
     fn gossip(&mut self, gossip: Gossip) -> Result<(), Halt> {
         match gossip {
-            Gossip::Items { from, submissions } => {
+            Gossip::Items {
+                from,
+                submissions,
+                evidence,
+            } => {
+                for one in evidence {
+                    self.worklist.file(one)?;
+                }
                 for pending in submissions {
                     let origin = Origin::Peer(from);
                     match self.worklist.insert(pending, origin, &self.branch) {
@@ -489,8 +519,8 @@ impl Executor {
                 self.report(Report::IfChanged)?;
             }
             Gossip::PoolIds { from, ids } => {
-                let pool = self.worklist.pool();
-                let missing = ids.into_iter().filter(|id| pool.by_id(id).is_none());
+                let worklist = &self.worklist;
+                let missing = ids.into_iter().filter(|id| worklist.item(id).is_none());
                 let missing: Vec<ItemId> = missing.collect();
                 if let (false, Ok(ids)) = (missing.is_empty(), missing.try_into()) {
                     let request = gossip::Message::ItemReq(ids);
@@ -498,9 +528,8 @@ impl Executor {
                 }
             }
             Gossip::ItemReq { from, ids } => {
-                let pool = self.worklist.pool();
-                let items = ids.iter().filter_map(|id| pool.by_id(id));
-                for message in gossip::Message::items(items.map(|pending| pending.item.clone())) {
+                let items = ids.iter().filter_map(|id| self.worklist.item(id));
+                for message in gossip::Message::items(items) {
                     self.setup.mesh.send(&from, message.encode().into());
                 }
             }
@@ -512,6 +541,23 @@ impl Executor {
             }
         }
         Ok(())
+    }
+
+    /// Files what this node saw itself, and pushes it to all, like a submission.
+    fn accuse(&mut self, evidence: Evidence) -> Result<(), Halt> {
+        let epoch = Arc::clone(&self.setup.chain.states().final_tip().epoch);
+        let checked = match CheckedEvidence::new(&epoch, evidence) {
+            Ok(checked) => checked,
+            Err(refusal) => {
+                tracing::info!(%refusal, "evidence is not put on the chain");
+                return Ok(());
+            }
+        };
+        let filed = self.worklist.file(checked)?;
+        for message in gossip::Message::items(filed) {
+            self.setup.mesh.broadcast(message.encode().into());
+        }
+        self.report(Report::IfChanged)
     }
 
     /// Free bytes on the data disk, as of a second ago at most.

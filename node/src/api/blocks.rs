@@ -3,7 +3,7 @@
 use super::App;
 use super::error::ApiError;
 use super::log::IMMUTABLE;
-use super::types::BlockSummary;
+use super::types::{Accusation, BlockSummary};
 use super::words::Names;
 use crate::receipts::ReceiptError;
 use crate::receipts::leaves;
@@ -14,7 +14,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use ledger::block::Block;
 use ledger::body::Item;
+use ledger::evidence::Evidence;
 use ledger::id::{AuthorityIndex, Height};
+use ledger::validator_set::ValidatorSet;
+use ledger::vote::VoteKind;
 
 const OCTETS: &str = "application/octet-stream";
 
@@ -55,17 +58,19 @@ fn summary(app: &App, height: Height) -> Result<BlockSummary, ApiError> {
 
 fn describe(app: &App, block: &Block) -> Result<BlockSummary, ApiError> {
     let header = &block.header;
+    let founding = app.chain.founding();
     let mut submissions = Vec::new();
+    let mut evidence = Vec::new();
     let items = block
         .body
         .parse()
         .map_err(|error| ApiError::internal(&error))?;
     for item in items {
-        if let Item::Submission(submission) = item {
-            submissions.push(submission.hash().to_string());
+        match item {
+            Item::Submission(submission) => submissions.push(submission.hash().to_string()),
+            Item::Evidence(one) => evidence.push(accusation(founding.set(), &one)),
         }
     }
-    let founding = app.chain.founding();
     let member = founding.set().get(header.proposer);
     let proposer = member.map_or(AuthorityIndex(u16::MAX), |member| member.authority);
     let named = app
@@ -85,7 +90,28 @@ fn describe(app: &App, block: &Block) -> Result<BlockSummary, ApiError> {
         status_root: header.status_root.to_string(),
         body_len: header.body_len,
         submissions,
+        evidence,
     })
+}
+
+fn accusation(set: &ValidatorSet, evidence: &Evidence) -> Accusation {
+    let (a, b) = evidence.votes();
+    let member = set.get(a.signer);
+    Accusation {
+        authority: member.map_or_else(String::new, |member| member.id.to_string()),
+        validator: a.signer.0,
+        epoch: a.epoch.0,
+        view: a.view.0,
+        votes: [a, b].map(|vote| word(vote.kind).to_owned()),
+    }
+}
+
+const fn word(kind: VoteKind) -> &'static str {
+    match kind {
+        VoteKind::Notarize => "notarize",
+        VoteKind::Nullify => "nullify",
+        VoteKind::Finalize => "finalize",
+    }
 }
 
 fn no_block(app: &App, height: Height) -> ApiError {

@@ -225,6 +225,23 @@ pub struct BlockSummary {
     pub body_len: u32,
     /// Hashes of its submissions.
     pub submissions: Vec<String>,
+    /// Contradictions of validators that it records.
+    pub evidence: Vec<Accusation>,
+}
+
+/// Evidence on the chain: a validator signed two votes that exclude each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accusation {
+    /// Whose validator.
+    pub authority: String,
+    /// Its place in the validator set.
+    pub validator: u16,
+    /// Epoch of both votes.
+    pub epoch: u64,
+    /// View of both votes.
+    pub view: u64,
+    /// What it voted: `notarize`, `nullify` or `finalize`, twice.
+    pub votes: [String; 2],
 }
 
 /// One of `GET /v1/authorities`.

@@ -8,13 +8,15 @@ use crate::storage::guard::CosignerGuard;
 use crate::storage::journal::Journal;
 use crate::testkit::{self, CREATED};
 use consensus::Tip as Parent;
+use ledger::codec;
 use ledger::document::DocumentId;
 use ledger::genesis::Purpose;
-use ledger::header::Flags;
-use ledger::id::{Epoch, View};
+use ledger::header::{BlockRef, Flags};
+use ledger::id::{Epoch, Height, View};
 use ledger::journal::{JournalId, Origin as JournalOrigin};
 use ledger::record::Record;
 use ledger::tip::Founding;
+use ledger::vote::{Statement, Vote, VoteKind};
 use std::sync::Mutex;
 use tokio::sync::oneshot;
 
@@ -83,6 +85,7 @@ impl Bench {
             mempool: config.mempool,
             min_free_bytes: 0,
             retry: Duration::from_secs(1),
+            evidence: Vec::new(),
         };
         let ports = Ports {
             requests,
@@ -135,6 +138,26 @@ impl Bench {
             flags: Flags::NONE,
             validator_set: self.founding.set().hash(),
         }
+    }
+
+    /// Two votes of a validator that exclude each other.
+    fn contradiction(&self, signer: u16) -> Box<Evidence> {
+        let epoch = self.founding.epoch();
+        let vote = |block: u8| {
+            let block = BlockRef {
+                height: Height(1),
+                hash: BlockHash(ledger::hash::Hash([block; 32])),
+            };
+            let statement = Statement {
+                kind: VoteKind::Finalize,
+                view: View(3),
+                block,
+            };
+            let key = testkit::key(signer, Purpose::Vote);
+            let signer = ValidatorIndex(signer);
+            Vote::sign(statement, Epoch(0), signer, &epoch.context, &key)
+        };
+        Box::new(Evidence::new(vote(1), vote(2)).unwrap())
     }
 
     fn genesis(&self) -> Parent {
@@ -197,6 +220,50 @@ fn what_one_builds_another_finds_valid() {
     assert_eq!(size.tip().log_size().0, 3 + 1 + 1 + 1);
     // Every submission that a client handed in was pushed.
     assert_eq!(builder.sent.0.lock().unwrap().len(), 4);
+}
+
+#[test]
+fn evidence_is_pushed_is_work_stands_in_the_next_block_and_is_recorded_once() {
+    let (mut bench, mut other) = (Bench::new(), Bench::new());
+    let genesis = bench.genesis();
+    let accuse = |bench: &mut Bench, signer| {
+        let evidence = bench.contradiction(signer);
+        bench.take(Request::Accuse(evidence));
+        let pushed = bench.sent.0.lock().unwrap().len();
+        (bench.work.borrow_and_update().includable, pushed)
+    };
+    assert_eq!(accuse(&mut bench, 2), (1, 1));
+    assert_eq!(accuse(&mut bench, 2), (1, 1), "filed already");
+    // Whoever lacks it asks for it by its id.
+    let pushed = bench.sent.0.lock().unwrap()[0].clone();
+    let Ok(gossip::Message::Items(items)) = gossip::Message::decode(&pushed) else {
+        panic!("no items");
+    };
+    assert!(bench.executor.worklist.item(&items[0].id()).is_some());
+    assert_eq!(accuse(&mut bench, 1), (2, 2));
+    bench.submit(bench.register(0, 0)).unwrap();
+    assert_eq!(bench.work.borrow_and_update().includable, 3);
+    let block = bench.build(genesis, 1).unwrap();
+    assert_eq!(other.validate(&block), Verdict::Valid);
+    let post = bench.chain.states().open(&block.hash()).unwrap();
+    let accused = [1, 2].map(|signer| (Epoch(0), ValidatorIndex(signer)));
+    assert_eq!(post.effects().evidence, accused.into());
+    // A record, two accusations, the trailer.
+    assert_eq!(post.leaves().len(), 4);
+    assert_eq!(bench.includable(block.hash()), 0);
+    assert_eq!(bench.includable(genesis.block.hash), 3);
+    bench.finalize(&block);
+    assert_eq!(bench.includable(block.hash()), 0);
+    assert!(bench.executor.worklist.is_empty());
+    assert_eq!(bench.chain.counters().recorded_evidence.get(), 2);
+    assert_eq!(accuse(&mut bench, 2), (0, 3), "recorded already");
+    assert!(bench.build(Parent::from(&block.header), 2).is_none());
+    // Of what another signed, nothing is filed: not this validator, not these votes.
+    let mut forged = codec::encode(&*bench.contradiction(3));
+    forged[100] ^= 1;
+    let forged: Evidence = codec::decode(&forged, Evidence::LEN).unwrap();
+    bench.take(Request::Accuse(Box::new(forged)));
+    assert!(bench.executor.worklist.is_empty());
 }
 
 #[test]

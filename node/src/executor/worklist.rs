@@ -3,15 +3,17 @@
 //! The engine arms its timers by whether anything is includable on its head, so "nothing" must be exact: a
 //! *witness* is kept, the oldest submission that the build predicate was asked about for this very head and said yes
 //! to. Above one, the number is an estimate: submissions that were includable when last asked. So a new head costs one
-//! question, not one per pending submission.
+//! question, not one per pending submission. Evidence lies beside the pool: it is rare, and asked about one by one.
 
+use super::docket::Docket;
 use crate::chain::{Chain, Fate};
 use crate::clock;
 use crate::config;
 use crate::mempool::{Inserted, Mempool, Origin, Pending, PoolError};
 use crate::states::Branch;
 use crate::storage::index::ReadError;
-use ledger::admission::{CheckedItem, CheckedSubmission};
+use ledger::admission::{CheckedEvidence, CheckedItem, CheckedSubmission};
+use ledger::body::ItemBytes;
 use ledger::execute::{self, ItemError};
 use ledger::hash::{ItemId, SubmissionHash};
 use ledger::id::TimeMs;
@@ -51,6 +53,7 @@ impl Answer {
 pub(super) struct Worklist {
     chain: Chain,
     pool: Mempool,
+    docket: Docket,
     next: u64,
     /// In the order of arrival, here and below.
     ready: BTreeMap<u64, Waiting>,
@@ -66,6 +69,7 @@ impl Worklist {
         Self {
             chain,
             pool: Mempool::new(limits),
+            docket: Docket::default(),
             next: 0,
             ready: BTreeMap::new(),
             parked: BTreeMap::new(),
@@ -77,6 +81,41 @@ impl Worklist {
 
     pub(super) const fn pool(&self) -> &Mempool {
         &self.pool
+    }
+
+    /// Whether nothing waits for a block.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pool.is_empty() && self.docket.is_empty()
+    }
+
+    /// The pending item with this id, as it travels.
+    pub(super) fn item(&self, id: &ItemId) -> Option<ItemBytes> {
+        let submission = self.pool.by_id(id).map(|pending| pending.item.clone());
+        submission.or_else(|| self.docket.item(id))
+    }
+
+    /// Files evidence, if it could still be recorded; gives it as it travels if it was not filed already.
+    pub(super) fn file(
+        &mut self,
+        evidence: CheckedEvidence,
+    ) -> Result<Option<ItemBytes>, ReadError> {
+        let accused = evidence.accused();
+        let item = CheckedItem::from(evidence);
+        if self.docket.holds(&accused) || !self.is_recordable(&self.finals(), &item)? {
+            return Ok(None);
+        }
+        Ok(Some(self.docket.file(accused, item)))
+    }
+
+    /// The final state changed: drops what it records, and what can be recorded no more.
+    pub(super) fn close_cases(&mut self) -> Result<(), ReadError> {
+        let finals = self.finals();
+        for (accused, item) in self.docket.all() {
+            if !self.is_recordable(&finals, &item)? {
+                self.docket.close(&accused);
+            }
+        }
+        Ok(())
     }
 
     /// The checked submission behind an item id.
@@ -206,8 +245,13 @@ impl Worklist {
         Ok(())
     }
 
-    /// How many submissions a block on this head would include; exact if it is none.
+    /// How many items a block on this head would include; exact if it is none.
     pub(super) fn includable(&mut self, head: &Branch) -> Result<u32, ReadError> {
+        let evidence = u32::try_from(self.recordable(head)?.len()).unwrap_or(u32::MAX);
+        Ok(self.includable_submissions(head)?.saturating_add(evidence))
+    }
+
+    fn includable_submissions(&mut self, head: &Branch) -> Result<u32, ReadError> {
         while self.witness.is_none() {
             let mut uncovered = self.ready.iter();
             let found = uncovered.find(|(_, waiting)| !covers(head, &waiting.pending.hash));
@@ -232,10 +276,15 @@ impl Worklist {
         Ok(u32::try_from(count).unwrap_or(u32::MAX).max(1))
     }
 
-    /// Oldest first, what a block on this head is to be built from: a little more than `bytes`.
-    pub(super) fn candidates(&self, head: &Branch, bytes: usize) -> Vec<CheckedItem> {
+    /// What a block on this head is to be built from: all evidence, and of the submissions, oldest first, a little
+    /// more than `bytes`.
+    pub(super) fn candidates(
+        &self,
+        head: &Branch,
+        bytes: usize,
+    ) -> Result<Vec<CheckedItem>, ReadError> {
         let mut taken = 0_usize;
-        let mut items = Vec::new();
+        let mut items = self.recordable(head)?;
         for waiting in self.ready.values() {
             if covers(head, &waiting.pending.hash) {
                 continue;
@@ -248,7 +297,26 @@ impl Worklist {
                 &waiting.pending.submission,
             )));
         }
-        items
+        Ok(items)
+    }
+
+    /// Evidence that a block on this head would include.
+    fn recordable(&self, head: &Branch) -> Result<Vec<CheckedItem>, ReadError> {
+        let mut items = Vec::new();
+        for (_, item) in self.docket.all() {
+            if self.is_recordable(head, &item)? {
+                items.push(item);
+            }
+        }
+        Ok(items)
+    }
+
+    fn is_recordable(&self, branch: &Branch, item: &CheckedItem) -> Result<bool, ReadError> {
+        Ok(matches!(self.ask_item(branch, item)?, Answer::Yes))
+    }
+
+    fn finals(&self) -> Branch {
+        self.chain.states().final_branch()
     }
 
     /// The build predicate refused these on the head.
@@ -266,7 +334,8 @@ impl Worklist {
     pub(super) fn older_than(&self, age: std::time::Duration, most: usize) -> Vec<ItemId> {
         let all = self.ready.values().chain(self.parked.values());
         let old = all.filter(|waiting| waiting.since.elapsed() >= age);
-        old.take(most).map(|waiting| waiting.pending.id).collect()
+        let old = old.map(|waiting| waiting.pending.id);
+        self.docket.older_than(age).chain(old).take(most).collect()
     }
 
     fn park(&mut self, number: u64) -> Result<(), ReadError> {
@@ -295,10 +364,14 @@ impl Worklist {
 
     fn ask(&self, branch: &Branch, pending: &Pending) -> Result<Answer, ReadError> {
         let item = CheckedItem::Submission(Arc::clone(&pending.submission));
+        self.ask_item(branch, &item)
+    }
+
+    fn ask_item(&self, branch: &Branch, item: &CheckedItem) -> Result<Answer, ReadError> {
         let founding = self.chain.founding();
         let asked = branch.with(self.chain.states(), |state, tip| {
             let time = block_time(tip.time_ms);
-            execute::includable(founding, state, tip, time, &item)
+            execute::includable(founding, state, tip, time, item)
         })?;
         match asked {
             Ok(()) => Ok(Answer::Yes),

@@ -10,6 +10,7 @@ use client::config::{Config, DEFAULT_TIMEOUT_S};
 use client::exit::Exit;
 use client::when::Utc;
 use ledger::id::Height;
+use ledger::replay::Recorded;
 use serde_json::json;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -90,6 +91,10 @@ fn print(report: &Report, took: Duration, out: &mut dyn Write) -> io::Result<()>
     writeln!(out, "registrations  {}", report.registrations)?;
     writeln!(out, "revoked        {}", report.revoked)?;
     writeln!(out, "superseded     {}", report.superseded)?;
+    writeln!(out, "evidence       {}", report.evidence.len())?;
+    for recorded in &report.evidence {
+        writeln!(out, "               {}", accusation(recorded))?;
+    }
     writeln!(out, "log entries    {}", report.log_size)?;
     writeln!(out, "log root       {}", report.log_root)?;
     writeln!(out, "status root    {}", report.status_root)?;
@@ -124,6 +129,18 @@ fn print(report: &Report, took: Duration, out: &mut dyn Write) -> io::Result<()>
     }
 }
 
+/// Whom evidence accuses, and of what.
+fn accusation(recorded: &Recorded) -> String {
+    let (a, b) = recorded.evidence.votes();
+    let Recorded {
+        height, authority, ..
+    } = recorded;
+    format!(
+        "block {height}: {authority} (validator #{}) signed {:?} and {:?} in view {} of epoch {}",
+        a.signer, a.kind, b.kind, a.view, a.epoch
+    )
+}
+
 fn as_json(report: &Report, took: Duration) -> serde_json::Value {
     let fault = report.fault.as_ref().map(|fault| {
         json!({
@@ -132,6 +149,17 @@ fn as_json(report: &Report, took: Duration) -> serde_json::Value {
             "problem": fault.wrong.to_string(),
         })
     });
+    let evidence = report.evidence.iter().map(|recorded| {
+        let (a, b) = recorded.evidence.votes();
+        json!({
+            "height": recorded.height.0,
+            "authority": recorded.authority.as_str(),
+            "epoch": a.epoch.0,
+            "view": a.view.0,
+            "votes": [format!("{:?}", a.kind), format!("{:?}", b.kind)],
+        })
+    });
+    let evidence: Vec<_> = evidence.collect();
     let torn = report
         .torn
         .map(|torn| json!({ "segment": torn.segment, "offset": torn.offset, "bytes": torn.bytes }));
@@ -144,6 +172,7 @@ fn as_json(report: &Report, took: Duration) -> serde_json::Value {
         "registrations": report.registrations,
         "revoked": report.revoked,
         "superseded": report.superseded,
+        "evidence": evidence,
         "log_size": report.log_size,
         "log_root": report.log_root.to_string(),
         "status_root": report.status_root.to_string(),
