@@ -22,6 +22,7 @@ mod words;
 use crate::chain::Chain;
 use crate::config;
 use crate::metrics::Metrics;
+use crate::network;
 use axum::Router;
 use axum::routing::{get, post};
 use error::ApiError;
@@ -48,6 +49,8 @@ pub struct Service {
     pub config: config::Api,
     /// What is counted here, and shown at `/metrics`.
     pub metrics: Metrics,
+    /// The network, for what it counts; none where there is none.
+    pub network: Option<network::Handle>,
 }
 
 /// A [`Service`] at work. Cheap to clone.
@@ -86,10 +89,12 @@ pub async fn serve(
     let address = listener.local_addr()?;
     tracing::info!(%address, "the API listens");
     let connections = service.config.max_requests.saturating_mul(2);
+    let head = service.config.request_timeout();
     let app = App::new(service, shutdown.clone());
-    let listener = listener::Bounded::new(listener, connections);
-    let serving = axum::serve(listener, router(app))
-        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let listener = listener::Bounded::new(listener, connections, head);
+    let service = router(app).into_make_service_with_connect_info::<listener::Answering>();
+    let serving =
+        axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let patience = async {
         shutdown.cancelled().await;
         tokio::time::sleep(GRACE).await;

@@ -8,6 +8,7 @@
 //! Readers see whole blocks only. The closures hold the index while they run: keep them short, and call them from
 //! blocking threads ([`tokio::task::spawn_blocking`]) where they read much.
 
+use crate::conduct::Conduct;
 use crate::mempool::{Pending, PoolError};
 use crate::states::States;
 use crate::storage::index::{self, ReadError};
@@ -173,6 +174,8 @@ counters! {
     final_leaves,
     /// Submissions in final blocks.
     final_submissions,
+    /// Evidence recorded in final blocks.
+    recorded_evidence,
     /// Submissions taken into the pool.
     taken,
     /// Submissions not taken into the pool.
@@ -262,6 +265,7 @@ struct Shared {
     submissions: mpsc::Sender<Submit>,
     desk: Mutex<Desk>,
     counters: Counters,
+    conduct: Conduct,
 }
 
 /// Who waits for which submission, and what became of those that left the pool.
@@ -287,6 +291,7 @@ impl Chain {
             progress.provable_size = provable.size;
         }
         let shared = Shared {
+            conduct: Conduct::new(parts.founding.set()),
             founding: parts.founding,
             states: parts.states,
             archive: parts.archive,
@@ -376,6 +381,11 @@ impl Chain {
     /// What the node counts.
     pub fn counters(&self) -> &Counters {
         &self.0.counters
+    }
+
+    /// What was dropped of what the members sent.
+    pub fn conduct(&self) -> &Conduct {
+        &self.0.conduct
     }
 
     /// Hands submissions in: one answer for each, in order. `Ok`: it is pending (or was already) and on its way to

@@ -7,6 +7,7 @@
 //! Every received line is verified before it is kept. A vote is never a cosignature: other key, other bytes.
 
 mod collection;
+mod reentry;
 
 pub use collection::{KeptNote, Signers};
 
@@ -18,7 +19,7 @@ use crate::gossip::{Cosig, Message};
 use crate::mesh::Mesh;
 use crate::publisher;
 use crate::states::Post;
-use crate::storage::guard::{CosignerGuard, NotPermitted};
+use crate::storage::guard::{CosignerGuard, Found, NotPermitted};
 use collection::{Collection, Received};
 use consensus::Peer;
 use ledger::cosignature;
@@ -27,6 +28,7 @@ use ledger::header::Header;
 use ledger::id::{Height, TimeMs, TreeSize, ValidatorIndex};
 use ledger::key::{RawSignature, SigningKey};
 use ledger::note;
+use reentry::Reentry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -116,8 +118,8 @@ pub struct Setup {
     pub key: SigningKey,
     /// Signs as the log.
     pub log_key: SigningKey,
-    /// `None`: the guard is missing, and nothing is ever signed.
-    pub guard: Option<CosignerGuard>,
+    /// The guard; if it is lost, nothing is signed until the others have said how far they are.
+    pub guard: Found,
     /// How often an idle node signs again.
     pub heartbeat: Duration,
     /// How often a missing quorum is asked for.
@@ -126,6 +128,13 @@ pub struct Setup {
     pub head: Option<Decided>,
     /// The checkpoint at which the node starts, and its kept note.
     pub kept: Option<(Decided, KeptNote)>,
+}
+
+/// What is asked before anything is signed.
+#[derive(Debug)]
+enum Guarding {
+    Kept(CosignerGuard),
+    Lost(Reentry),
 }
 
 /// The cosigner; lives on a thread of its own.
@@ -137,7 +146,7 @@ pub struct Cosigner {
     me: ValidatorIndex,
     key: SigningKey,
     log_key: SigningKey,
-    guard: Option<CosignerGuard>,
+    guard: Guarding,
     heartbeat: Duration,
     retry: Duration,
     collection: Collection,
@@ -154,6 +163,10 @@ pub struct Cosigner {
 impl Cosigner {
     /// A cosigner that holds what the disk holds.
     pub fn new(setup: Setup) -> Self {
+        let guard = match setup.guard {
+            Found::Kept(guard) => Guarding::Kept(guard),
+            Found::Lost(lost) => Guarding::Lost(Reentry::new(lost, setup.signers.quorum())),
+        };
         let mut collection = Collection::new(setup.signers);
         if let Some((decided, note)) = setup.kept {
             collection.decide(decided);
@@ -166,7 +179,7 @@ impl Cosigner {
             me: setup.me,
             key: setup.key,
             log_key: setup.log_key,
-            guard: setup.guard,
+            guard,
             heartbeat: setup.heartbeat,
             retry: setup.retry,
             collection,
@@ -203,11 +216,15 @@ impl Cosigner {
 
     fn wake(&self) -> Instant {
         let beat = self.signed_at + self.heartbeat;
-        if self.lacks_quorum() {
+        if self.lacks_quorum() || self.is_unguarded() {
             beat.min(self.retried_at + self.retry)
         } else {
             beat
         }
+    }
+
+    const fn is_unguarded(&self) -> bool {
+        matches!(self.guard, Guarding::Lost(_))
     }
 
     fn lacks_quorum(&self) -> bool {
@@ -221,7 +238,7 @@ impl Cosigner {
             self.signed_at = Instant::now();
             self.sign_head();
         }
-        if self.lacks_quorum() && self.retried_at.elapsed() >= self.retry {
+        if (self.lacks_quorum() || self.is_unguarded()) && self.retried_at.elapsed() >= self.retry {
             self.retried_at = Instant::now();
             self.ask_again();
         }
@@ -229,6 +246,10 @@ impl Cosigner {
 
     /// Sends the own cosignature of the head again, and asks for the others'.
     fn ask_again(&self) {
+        if self.is_unguarded() {
+            let newest = Message::CosigReq(TreeSize(0));
+            self.mesh.broadcast(newest.encode().into());
+        }
         if let Some(own) = self.own {
             self.mesh.broadcast(Message::Cosig(own).encode().into());
         }
@@ -269,6 +290,10 @@ impl Cosigner {
                 }
             }
             Input::Up(peer) => {
+                if self.is_unguarded() {
+                    let newest = Message::CosigReq(TreeSize(0));
+                    self.mesh.send(&peer, newest.encode().into());
+                }
                 if let Some(own) = self.own {
                     self.mesh.send(&peer, Message::Cosig(own).encode().into());
                 }
@@ -316,7 +341,14 @@ impl Cosigner {
     }
 
     fn permit(&mut self, head: &Decided) -> bool {
-        let Some(guard) = &mut self.guard else {
+        if let Guarding::Lost(reentry) = &self.guard {
+            match reentry.guard_for(head.size) {
+                Ok(Some(guard)) => self.guard = Guarding::Kept(guard),
+                Ok(None) => return false,
+                Err(error) => exit::abort(&error),
+            }
+        }
+        let Guarding::Kept(guard) = &mut self.guard else {
             return false;
         };
         match guard.permit(head.size, head.root) {
@@ -332,6 +364,9 @@ impl Cosigner {
     fn receive(&mut self, from: &Peer, cosig: &Cosig) {
         if cosig.signer == self.me {
             return;
+        }
+        if self.is_unguarded() {
+            self.hear(from, cosig);
         }
         match self.collection.receive(cosig) {
             Received::Known => {}
@@ -353,6 +388,19 @@ impl Cosigner {
                 tracing::error!("{text}");
                 self.chain.update_status(|status| status.alarm = Some(text));
             }
+        }
+    }
+
+    /// What a signer says itself, over its own connection, is its newest.
+    fn hear(&mut self, from: &Peer, cosig: &Cosig) {
+        let set = self.chain.founding().set();
+        let itself = set.position(|member| member.network == from.0) == Some(cosig.signer);
+        if let Guarding::Lost(reentry) = &mut self.guard
+            && itself
+            && self.collection.signers().verify(cosig).is_some()
+        {
+            reentry.hear(cosig.signer, cosig.size);
+            self.unsigned |= self.head.is_some();
         }
     }
 

@@ -11,6 +11,7 @@ pub mod serve;
 use crate::archivist::{Commit, Place};
 use crate::chain::{Chain, PeerStatus};
 use crate::clock::Clock;
+use crate::conduct;
 use crate::executor::{Request, Work};
 use crate::exit;
 use crate::mesh::Mesh;
@@ -18,6 +19,7 @@ use consensus::message::Lane;
 use consensus::{Alarm, Engine, EngineStatus, Event, Message, Output, Peer, Record, Seq};
 use ingress::{Checked, Input, ToCheck};
 use journal::{Done, Job};
+use ledger::evidence::Evidence;
 use ledger::id::{Height, ValidatorIndex};
 use serve::Server;
 use std::collections::BTreeMap;
@@ -28,6 +30,9 @@ use tokio_util::sync::CancellationToken;
 
 /// The journal is pruned when it is so many times as long as it was after the last time.
 const PRUNE_FACTOR: u64 = 2;
+
+/// Why a message was dropped that the engine would have taken.
+pub(crate) const TOO_FAST: &str = "faster than it is served";
 
 /// What a driver is made from.
 #[derive(Debug)]
@@ -201,7 +206,7 @@ impl Driver {
         match result {
             Err(offence) => self.ban(&from, &offence),
             Ok(_) if connection.is_some_and(|connection| connection != self.connection(&from)) => {
-                self.parts.chain.counters().dropped_messages.increment();
+                self.dropped(&from, "of an ended connection");
             }
             Ok(message) => self.give(Event::Message { from, message }).await,
         }
@@ -250,14 +255,20 @@ impl Driver {
                 };
                 if queue.is_some_and(|queue| queue.try_send(message).is_err()) {
                     self.parts.chain.counters().dropped_frames.increment();
+                    self.parts.chain.conduct().dropped(&from, TOO_FAST);
                 }
             }
             Err(dropped) => {
-                self.parts.chain.counters().dropped_messages.increment();
+                self.dropped(&from, conduct::reason(&dropped));
                 tracing::trace!(%dropped, "message dropped");
             }
         }
         self.drain().await;
+    }
+
+    fn dropped(&self, from: &Peer, why: &'static str) {
+        self.parts.chain.counters().dropped_messages.increment();
+        self.parts.chain.conduct().dropped(from, why);
     }
 
     fn connected(&mut self, peer: &Peer, connected: bool) {
@@ -382,7 +393,7 @@ impl Driver {
             Output::Evidence { a, b } => {
                 tracing::error!(
                     validator = %a.signer, view = %a.view, first = ?a.kind, second = ?b.kind,
-                    "a validator signed two votes that exclude each other; both are kept in the journal"
+                    "a validator signed two votes that exclude each other: that goes on the chain"
                 );
                 let text = format!(
                     "validator #{} signed conflicting votes in view {}",
@@ -391,6 +402,10 @@ impl Driver {
                 self.parts
                     .chain
                     .update_status(|status| status.alarm = Some(text));
+                if let Some(evidence) = Evidence::new(a, b) {
+                    let evidence = Box::new(evidence);
+                    ask(&self.parts.requests, Request::Accuse(evidence)).await;
+                }
             }
             Output::Alarm(alarm) => self.alarm(&alarm),
             Output::Ban { peer, offence } => self.ban(&peer, &offence),
@@ -449,9 +464,17 @@ impl Driver {
     fn ban(&self, peer: &Peer, offence: &consensus::Offence) {
         tracing::warn!(peer = %peer.0, offence = %exit::Chain(offence), "peer is disconnected");
         self.parts.chain.counters().offences.increment();
-        self.parts
-            .mesh
-            .disconnect(peer, "sent what no honest node sends");
+        self.parts.mesh.disconnect(peer, why(offence));
+    }
+}
+
+/// The kind of an offence, for the mesh's counters.
+const fn why(offence: &consensus::Offence) -> &'static str {
+    match offence {
+        consensus::Offence::Vote(_) => "sent a vote that does not verify",
+        consensus::Offence::Certificate(_) => "sent a certificate that does not verify",
+        consensus::Offence::Proposal(_) => "sent a proposal that contradicts itself",
+        consensus::Offence::Sync(_) => "sent sync blocks that are no finalized chain",
     }
 }
 

@@ -25,6 +25,7 @@ pub mod archivist;
 pub mod chain;
 pub mod clock;
 pub mod commands;
+pub mod conduct;
 pub mod config;
 pub mod cosigner;
 pub mod driver;

@@ -23,6 +23,19 @@ const LATENCY: (f64, u16) = (0.001, 16);
 /// Name, help text and value of something that is counted elsewhere.
 pub type Counted = (&'static str, &'static str, u64);
 
+/// A counter with labels, counted elsewhere.
+#[derive(Clone, Debug)]
+pub struct Labelled {
+    /// Name, without prefix and `_total`.
+    pub name: &'static str,
+    /// Help text.
+    pub help: &'static str,
+    /// Names of the labels.
+    pub labels: &'static [&'static str],
+    /// Values of the labels, in order, and the count. No label holds a quote, a backslash or a line break.
+    pub series: Vec<(Vec<String>, u64)>,
+}
+
 /// One label: which of a closed list of names, never a value that a peer or client chose.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Code {
@@ -220,19 +233,35 @@ impl Metrics {
     }
 
     /// All metrics as text, and what was counted elsewhere.
-    pub fn encode(&self, counted: &[Counted]) -> String {
+    pub fn encode(&self, counted: &[Counted], labelled: &[Labelled]) -> String {
         let mut out = String::new();
         // Writing to a string does not fail.
-        self.write(&mut out, counted).ok();
+        self.write(&mut out, counted, labelled).ok();
         out
     }
 
-    fn write(&self, out: &mut String, counted: &[Counted]) -> std::fmt::Result {
+    fn write(
+        &self,
+        out: &mut String,
+        counted: &[Counted],
+        labelled: &[Labelled],
+    ) -> std::fmt::Result {
         text::encode_registry(out, &self.registry)?;
         for (name, help, value) in counted {
             writeln!(out, "# HELP {PREFIX}_{name} {help}")?;
             writeln!(out, "# TYPE {PREFIX}_{name} counter")?;
             writeln!(out, "{PREFIX}_{name}_total {value}")?;
+        }
+        for family in labelled {
+            let Labelled { name, help, .. } = family;
+            writeln!(out, "# HELP {PREFIX}_{name} {help}")?;
+            writeln!(out, "# TYPE {PREFIX}_{name} counter")?;
+            for (values, count) in &family.series {
+                let pairs = family.labels.iter().zip(values);
+                let pairs = pairs.map(|(label, value)| format!("{label}=\"{value}\""));
+                let pairs: Vec<_> = pairs.collect();
+                writeln!(out, "{PREFIX}_{name}_total{{{}}} {count}", pairs.join(","))?;
+            }
         }
         text::encode_eof(out)
     }
@@ -253,11 +282,19 @@ mod tests {
             provable_height: 10,
             ..Snapshot::default()
         });
-        let text = metrics.encode(&[("final_blocks", "Final blocks archived.", 7)]);
+        let labelled = Labelled {
+            name: "peer_offences",
+            help: "Offences.",
+            labels: &["authority", "why"],
+            series: vec![(vec!["amt".to_owned(), "sent a lie".to_owned()], 3)],
+        };
+        let counted = [("final_blocks", "Final blocks archived.", 7)];
+        let text = metrics.encode(&counted, &[labelled]);
         for line in [
             "nachweis_final_seconds_count 1",
             "nachweis_refusals_total{code=\"bad-signature\"} 2",
             "nachweis_final_blocks_total 7",
+            "nachweis_peer_offences_total{authority=\"amt\",why=\"sent a lie\"} 3",
             "nachweis_height 12",
             "nachweis_checkpoint_lag 2",
             "# EOF",

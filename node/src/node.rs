@@ -23,8 +23,10 @@ use crate::mesh::Mesh;
 use crate::publisher::{self, Publisher};
 use crate::recovery::{self, Recovered, RecoveryError};
 use consensus::{
-    Archived, Ed25519, Engine, EpochSpec, Identity as Voter, RecoverError, Rules, Setup, Timing,
+    Archived, Ed25519, Engine, EpochSpec, Identity as Voter, Record, RecoverError, Rules, Setup,
+    Timing,
 };
+use ledger::evidence::Evidence;
 use ledger::id::ValidatorIndex;
 use ledger::key::SigningKey;
 use std::sync::Arc;
@@ -109,6 +111,7 @@ pub struct Prepared {
     chain: Chain,
     submissions: mpsc::Receiver<crate::chain::Submit>,
     engine: Engine,
+    evidence: Vec<Evidence>,
     recovered: Recovered,
     kept: Option<(cosigner::Decided, cosigner::KeptNote)>,
 }
@@ -123,6 +126,7 @@ impl Prepared {
         config: &Config,
         signing: &Signing,
     ) -> Result<Self, StartError> {
+        let evidence = recovered.records.iter().filter_map(evidence).collect();
         let engine = engine(&mut recovered, config, signing)?;
         let provable = recovered.provable.take();
         let kept = provable.as_ref().map(|(provable, note)| {
@@ -147,6 +151,7 @@ impl Prepared {
             chain,
             submissions,
             engine,
+            evidence,
             recovered,
             kept,
         })
@@ -175,6 +180,7 @@ impl Prepared {
             chain,
             submissions,
             engine,
+            evidence,
             recovered,
             kept,
         } = self;
@@ -217,6 +223,7 @@ impl Prepared {
                 mempool: config.mempool.clone(),
                 min_free_bytes: config.storage.min_free_bytes,
                 retry,
+                evidence,
             },
             ports,
         );
@@ -326,6 +333,13 @@ impl Node {
         };
         tokio::task::spawn_blocking(join).await.ok();
         drop(chain);
+    }
+}
+
+fn evidence(record: &Record) -> Option<Evidence> {
+    match record {
+        Record::Evidence { a, b } => Evidence::new(*a, *b),
+        _ => None,
     }
 }
 

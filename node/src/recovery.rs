@@ -3,7 +3,7 @@
 //! The archive is the truth. Log hashes and index follow from it: what is missing is made again by the code that makes
 //! it in normal life, and every root is compared with the archive's headers on the way. The journal and the cosigner's
 //! guard cannot be made again: without its journal the node votes only once it has rejoined, without its guard it cosigns
-//! no more, and it says so.
+//! nothing until the others have said how far they are, and it says so.
 
 use crate::chain::{Head, Provable};
 use crate::config::Config;
@@ -65,8 +65,8 @@ pub struct Recovered {
     pub note_file: PathBuf,
     /// Names and keys of all cosigners.
     pub signers: Signers,
-    /// The cosigner's guard; without it nothing is cosigned.
-    pub guard: Option<CosignerGuard>,
+    /// The cosigner's guard, or its place.
+    pub guard: guard::Found,
     /// The journal.
     pub journal: Journal,
     /// What was found of it.
@@ -629,15 +629,15 @@ pub(crate) fn open_journal(
     Ok((opened.journal, state, records))
 }
 
-fn open_guard(path: &Path, key: Key) -> Result<Option<CosignerGuard>, RecoveryError> {
+fn open_guard(path: &Path, key: Key) -> Result<guard::Found, RecoveryError> {
     match CosignerGuard::open(path, key) {
-        Ok(guard) => Ok(Some(guard)),
+        Ok(guard) => Ok(guard::Found::Kept(guard)),
         Err(error @ (guard::OpenError::Missing(_) | guard::OpenError::Unusable { .. })) => {
             tracing::error!(
                 error = %crate::exit::Chain(&error),
-                "this node cosigns no more: its guard is lost"
+                "this node's guard is lost: it cosigns nothing until a quorum of others says how far they are"
             );
-            Ok(None)
+            Ok(guard::Found::Lost(guard::Lost::new(path.into(), key)))
         }
         Err(error @ guard::OpenError::File(_)) => Err(error.into()),
     }

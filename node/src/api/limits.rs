@@ -2,8 +2,9 @@
 
 use super::App;
 use super::error::ApiError;
+use super::listener::Answering;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
@@ -20,12 +21,16 @@ pub(super) async fn every_request(
     request: Request,
     next: Next,
 ) -> Response {
+    let connection: Option<&ConnectInfo<Answering>> = request.extensions().get();
+    let answering = connection.map(|connection| connection.0.clone());
+    answering.iter().for_each(Answering::begin);
     let taken = announced(&request, app.config.max_body_bytes);
     let response = match taken.and_then(|()| readable(request.uri())) {
         Err(refused) => refused.into_response(),
         Ok(()) if request.uri().path() == WAITS => next.run(request).await,
         Ok(()) => in_time(app.config.request_timeout(), next.run(request)).await,
     };
+    answering.iter().for_each(Answering::end);
     app.metrics.requests.count(class(response.status()));
     response
 }

@@ -1,10 +1,13 @@
-//! Connections: at most so many, none silent for ever, none cut off while the client still sends.
+//! Connections: at most so many, none silent for ever, none that takes for ever to say what it wants, none cut off
+//! while the client still sends.
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -23,13 +26,17 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(super) struct Bounded {
     inner: TcpListener,
     connections: Arc<Semaphore>,
+    head: Duration,
 }
 
 impl Bounded {
-    pub(super) fn new(inner: TcpListener, connections: usize) -> Self {
+    /// The head of a request may take so long from its first byte on, however often another byte comes; the first of a
+    /// connection from its beginning on. Bodies have a time of their own.
+    pub(super) fn new(inner: TcpListener, connections: usize, head: Duration) -> Self {
         Self {
             inner,
             connections: Arc::new(Semaphore::new(connections)),
+            head,
         }
     }
 }
@@ -43,11 +50,37 @@ impl Listener for Bounded {
         let (stream, from) = Listener::accept(&mut self.inner).await;
         // An answer is written at once, whatever its length; only latency is lost without it.
         stream.set_nodelay(true).ok();
-        (Connection::new(stream, permit), from)
+        (Connection::new(stream, permit, self.head), from)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Listener::local_addr(&self.inner)
+    }
+}
+
+/// Whether a request of a connection is being answered: then what is read is its body, else the head of the next.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answering(Arc<AtomicBool>);
+
+impl Answering {
+    /// A head was read.
+    pub(super) fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Its answer is made.
+    pub(super) fn end(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Connected<IncomingStream<'_, Bounded>> for Answering {
+    fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
+        stream.io().answering.clone()
     }
 }
 
@@ -56,15 +89,22 @@ impl Listener for Bounded {
 pub(super) struct Connection {
     stream: TcpStream,
     timer: Pin<Box<Sleep>>,
+    /// Whether the timer counts from the first byte of a head, and not from the last byte of anything.
+    in_head: bool,
+    head: Duration,
+    answering: Answering,
     lingers: bool,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, permit: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(stream: TcpStream, permit: Option<OwnedSemaphorePermit>, head: Duration) -> Self {
         Self {
             stream,
-            timer: Box::pin(sleep(IDLE)),
+            timer: Box::pin(sleep(head)),
+            in_head: true,
+            head,
+            answering: Answering::default(),
             lingers: false,
             _permit: permit,
         }
@@ -73,6 +113,7 @@ impl Connection {
     /// Passes on what happened; if nothing did, for too long, that is an error.
     fn timed<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
+            self.in_head = false;
             self.timer.as_mut().reset(Instant::now() + IDLE);
             return done;
         }
@@ -88,7 +129,25 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let done = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.timed(cx, done)
+        if self.answering.is_under_way() {
+            if self.in_head {
+                self.in_head = false;
+                self.timer.as_mut().reset(Instant::now() + IDLE);
+            }
+            return self.timed(cx, done);
+        }
+        if done.is_pending() {
+            return self.timed(cx, done);
+        }
+        if !self.in_head {
+            self.in_head = true;
+            let end = Instant::now() + self.head;
+            self.timer.as_mut().reset(end);
+        }
+        if Instant::now() >= self.timer.deadline() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        done
     }
 }
 

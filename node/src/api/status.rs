@@ -4,7 +4,8 @@ use super::App;
 use super::error::ApiError;
 use super::types::{PeerInfo, Status};
 use crate::chain::{NodeStatus, Progress};
-use crate::metrics::{self, Snapshot};
+use crate::metrics::{self, Counted, Labelled, Snapshot};
+use crate::network::{Counters, Handle};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -117,8 +118,86 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         peers: number(node.peers.iter().filter(|peer| peer.connected).count()),
         alarm: u64::from(node.alarm.is_some()),
     });
-    let text = app.metrics.encode(&app.chain.counters().all());
+    let mesh = app.network.as_ref().map(Handle::counters);
+    let mesh = mesh.unwrap_or_default();
+    let mut counted = app.chain.counters().all();
+    counted.extend(of_mesh(&mesh));
+    let text = app.metrics.encode(&counted, &of_peers(&app, &mesh));
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+}
+
+/// Who was turned away.
+const fn of_mesh(mesh: &Counters) -> [Counted; 3] {
+    [
+        (
+            "refused_strangers",
+            "Connections refused whose key is no member's, or is kept out.",
+            mesh.refused_strangers,
+        ),
+        (
+            "refused_pending",
+            "Connections refused because too many handshakes were unfinished.",
+            mesh.refused_pending,
+        ),
+        (
+            "failed_handshakes",
+            "Handshakes that failed or took too long.",
+            mesh.failed_handshakes,
+        ),
+    ]
+}
+
+/// What each member's node did, by the id of its authority.
+fn of_peers(app: &App, mesh: &Counters) -> Vec<Labelled> {
+    let peers = || mesh.peers.values();
+    let offences = peers().flat_map(|peer| {
+        let of_peer = peer.offences.iter();
+        of_peer.map(|(why, count)| (vec![peer.authority.to_string(), (*why).to_owned()], *count))
+    });
+    let dropped = app.chain.conduct().all().into_iter();
+    let dropped =
+        dropped.map(|(authority, why, count)| (vec![authority.to_string(), why.to_owned()], count));
+    let bytes = peers().flat_map(|peer| {
+        let lanes = [("consensus", peer.consensus), ("bulk", peer.bulk)];
+        lanes.into_iter().flat_map(|(lane, counters)| {
+            let ways = [("in", counters.bytes_in), ("out", counters.bytes_out)];
+            let labels = |way: &str| vec![peer.authority.to_string(), lane.to_owned(), way.into()];
+            ways.map(|(way, bytes)| (labels(way), bytes))
+        })
+    });
+    let connections = peers().map(|peer| (vec![peer.authority.to_string()], peer.ups));
+    let family = |name, help, labels, series| Labelled {
+        name,
+        help,
+        labels,
+        series,
+    };
+    vec![
+        family(
+            "peer_offences",
+            "Times that a member was disconnected and kept out for what no honest node does.",
+            &["authority", "why"],
+            offences.collect(),
+        ),
+        family(
+            "peer_dropped",
+            "Messages of a member that were dropped.",
+            &["authority", "why"],
+            dropped.collect(),
+        ),
+        family(
+            "peer_bytes",
+            "Bytes from and to a member.",
+            &["authority", "lane", "way"],
+            bytes.collect(),
+        ),
+        family(
+            "peer_connections",
+            "Times that a connection to a member became usable.",
+            &["authority"],
+            connections.collect(),
+        ),
+    ]
 }
 
 fn number(count: usize) -> u64 {

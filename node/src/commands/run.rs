@@ -168,6 +168,7 @@ async fn serve(config: &Config, identity: &Identity) -> Result<(), RunError> {
         authority: identity.id.clone(),
         config: config.api.clone(),
         metrics: Metrics::new(),
+        network: Some(mesh.clone()),
     };
     let end = CancellationToken::new();
     let api = tokio::spawn(api::serve(listener, service, end.clone()));

@@ -45,6 +45,11 @@ impl Signers {
         }
     }
 
+    /// Cosigners of a quorum.
+    pub(super) const fn quorum(&self) -> usize {
+        self.quorum
+    }
+
     pub(super) fn get(&self, signer: ValidatorIndex) -> Option<&VerifierKey> {
         self.keys.get(usize::from(signer.0))
     }

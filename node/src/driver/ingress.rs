@@ -16,8 +16,12 @@ use crate::mesh::Mesh;
 use crate::network::{Inbound, Receiver, Receivers};
 use consensus::verify::Offence;
 use consensus::{Admitted, Ed25519, Message, Peer, VerifiedMessage};
+use ledger::admission::CheckedEvidence;
 use ledger::body::{Item, ItemBytes};
+use ledger::evidence::Evidence;
+use ledger::refusal::Refusal;
 use ledger::submission::Submission;
+use ledger::validator_set::MAX_VALIDATORS;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -228,6 +232,7 @@ impl Ingress {
         };
         if !taken {
             self.chain.counters().dropped_frames.increment();
+            self.chain.conduct().dropped(&from, super::TOO_FAST);
         }
     }
 
@@ -274,10 +279,11 @@ impl Taker {
             return;
         };
         match self.admit(items) {
-            Some(submissions) if !submissions.is_empty() => {
+            Some((submissions, evidence)) if submissions.len() + evidence.len() > 0 => {
                 let gossip = Gossip::Items {
                     from: validator,
                     submissions,
+                    evidence,
                 };
                 // Without an executor the node stops.
                 self.gossip.blocking_send(gossip).ok();
@@ -285,29 +291,45 @@ impl Taker {
             Some(_) => {}
             None => {
                 self.chain.counters().offences.increment();
-                let why = "sent a submission that no honest node takes in";
+                let why = "sent an item that no honest node takes in";
                 self.mesh.disconnect(&from, why);
             }
         }
     }
 
     /// `None` if one of them could never have been taken in by an honest node.
-    fn admit(&self, items: Vec<ItemBytes>) -> Option<Vec<Pending>> {
+    fn admit(&self, items: Vec<ItemBytes>) -> Option<(Vec<Pending>, Vec<CheckedEvidence>)> {
         let mut submissions = Vec::with_capacity(items.len());
+        let mut evidence = Vec::new();
         for item in items {
             match item.parse() {
                 Ok(Item::Submission(submission)) => submissions.push(submission),
-                // Recorded from the blocks that carry it; not taken from gossip yet.
-                Ok(Item::Evidence(_)) => {}
+                Ok(Item::Evidence(one)) => evidence.push(one),
                 Err(_) => return None,
             }
         }
         let wanted = self.screen(submissions);
         let checked = admission::verify(self.chain.founding(), wanted);
-        checked
+        let submissions = checked
             .into_iter()
             .map(|one| one.ok().map(Pending::new))
-            .collect()
+            .collect::<Option<_>>()?;
+        Some((submissions, self.check_evidence(evidence)?))
+    }
+
+    /// `None` if a vote was not signed by whom it accuses: an honest node verified both.
+    fn check_evidence(&self, evidence: Vec<Evidence>) -> Option<Vec<CheckedEvidence>> {
+        let epoch = Arc::clone(&self.chain.head().tip.epoch);
+        let mut checked = Vec::new();
+        for one in evidence.into_iter().take(MAX_VALIDATORS) {
+            match CheckedEvidence::new(&epoch, one) {
+                Ok(one) => checked.push(one),
+                // An honest node may be ahead or behind.
+                Err(Refusal::EvidenceEpoch { .. }) => {}
+                Err(_) => return None,
+            }
+        }
+        Some(checked)
     }
 
     /// Those that are worth a signature check now.

@@ -16,10 +16,44 @@ pub struct CosignerGuard {
     guard: Guard,
 }
 
+/// What was found where the guard should be.
+#[derive(Debug)]
+pub enum Found {
+    /// The guard.
+    Kept(CosignerGuard),
+    /// None that can be relied on.
+    Lost(Lost),
+}
+
+/// The place of a guard that is missing or damaged. Nothing is signed until [`Lost::replace`].
+#[derive(Debug)]
+pub struct Lost {
+    path: PathBuf,
+    key: Key,
+}
+
+impl Lost {
+    /// Where a guard of `key` should be and is none.
+    pub const fn new(path: PathBuf, key: Key) -> Self {
+        Self { path, key }
+    }
+
+    /// Makes another guard; a damaged file is put aside. The caller knows from which size on it may be used.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn replace(&self) -> Result<CosignerGuard, FileError> {
+        if self.path.exists() {
+            super::files::set_aside(&self.path)?;
+        }
+        CosignerGuard::create(&self.path, self.key)
+    }
+}
+
 /// A guard file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// There is none (it is made with the key and never again; consensus.md, section 3.23).
+    /// There is none: it is made with the key (consensus.md, section 3.23).
     #[error("guard file {0} is missing")]
     Missing(PathBuf),
     /// It is damaged, or that of another key.

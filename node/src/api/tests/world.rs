@@ -100,6 +100,7 @@ impl World {
                 request_timeout_ms: 30_000,
             },
             metrics: Metrics::new(),
+            network: None,
         };
         let shutdown = CancellationToken::new();
         let served = tokio::spawn(api::serve(listener, service, shutdown.clone()));
