@@ -177,6 +177,10 @@ impl Archivist {
         // Whoever is gone has stopped with the node.
         self.listeners.archived.send_replace(height);
         let checkpoints = posts.iter().map(cosigner::Decided::of).collect();
+        if !live && last.header().flags.is_seal() {
+            let input = cosigner::Input::Sealing(cosigner::Decided::of(last));
+            self.listeners.cosigner.blocking_send(input).ok();
+        }
         let input = if live {
             cosigner::Input::Decided(checkpoints)
         } else {

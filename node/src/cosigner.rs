@@ -83,6 +83,8 @@ pub enum Input {
     Decided(Vec<Decided>),
     /// The newest block of a step of catch-up, and whether it is the last step.
     CaughtUp(Decided, Place),
+    /// A block that ends an epoch, met while catching up: it is signed all the same.
+    Sealing(Decided),
     /// A peer sent a cosignature.
     Received {
         /// Who sent it; not always its signer.
@@ -275,6 +277,10 @@ impl Cosigner {
                     self.head = Some(decided);
                     self.sign_head();
                 }
+            }
+            Input::Sealing(decided) => {
+                self.head = Some(decided);
+                self.sign_head();
             }
             Input::CaughtUp(decided, place) => {
                 // History is not signed, only the head once it is reached.

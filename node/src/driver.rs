@@ -12,11 +12,14 @@ use crate::archivist::{Commit, Place};
 use crate::chain::{Chain, PeerStatus};
 use crate::clock::Clock;
 use crate::conduct;
+use crate::epochs;
 use crate::executor::{Request, Work};
 use crate::exit;
 use crate::mesh::Mesh;
 use consensus::message::Lane;
-use consensus::{Alarm, Engine, EngineStatus, Event, Message, Output, Peer, Record, Seq};
+use consensus::{
+    Alarm, Engine, EngineStatus, EpochSpec, Event, Message, Output, Peer, Record, Seq,
+};
 use ingress::{Checked, Input, ToCheck};
 use journal::{Done, Job};
 use ledger::evidence::Evidence;
@@ -80,6 +83,8 @@ pub struct Driver {
     pruned_bytes: u64,
     timer: Option<Instant>,
     shown: Option<EngineStatus>,
+    /// An epoch that the engine is to be told of, once its other outputs are carried out.
+    opening: Option<Box<EpochSpec>>,
     /// Counts each peer's ups and downs: what an ended connection left in the signature check is dropped, so that
     /// the engine does not take a process that is gone for one that runs (consensus.md, 3.12).
     connections: BTreeMap<Peer, u64>,
@@ -131,6 +136,7 @@ impl Driver {
             pruned_bytes: 0,
             timer: None,
             shown: None,
+            opening: None,
             connections: BTreeMap::new(),
             parts,
         }
@@ -346,8 +352,15 @@ impl Driver {
 /// The outputs.
 impl Driver {
     async fn drain(&mut self) {
-        while let Some(output) = self.parts.engine.poll_output() {
-            self.carry_out(output).await;
+        loop {
+            while let Some(output) = self.parts.engine.poll_output() {
+                self.carry_out(output).await;
+            }
+            let Some(spec) = self.opening.take() else {
+                break;
+            };
+            let now = self.parts.clock.now();
+            self.parts.engine.handle(now, Event::EpochOpened(spec));
         }
         let status = self.parts.engine.status();
         if self.shown != Some(status) {
@@ -409,10 +422,19 @@ impl Driver {
             }
             Output::Alarm(alarm) => self.alarm(&alarm),
             Output::Ban { peer, offence } => self.ban(&peer, &offence),
-            Output::Sealed(tip) => {
-                tracing::error!(height = %tip.block.height, "the epoch has ended; the next one is not built yet");
-            }
+            Output::Sealed(tip) => self.opening = Some(self.next_epoch(tip)),
         }
+    }
+
+    /// The epoch that a committed SEAL block opens: its post-state says whose.
+    fn next_epoch(&self, tip: consensus::Tip) -> Box<EpochSpec> {
+        let chain = &self.parts.chain;
+        let Some(branch) = chain.states().branch(&tip.block.hash) else {
+            exit::abort(&Broken::Unknown(tip.block.hash));
+        };
+        let epoch = &branch.tip().epoch;
+        tracing::info!(epoch = %epoch.epoch, height = %tip.block.height, "an epoch begins");
+        Box::new(epochs::spec(chain.founding(), epoch, tip))
     }
 
     fn with_posts(&self, commit: consensus::Commit) -> Commit {

@@ -7,7 +7,7 @@
 //! # Map
 //!
 //! - start: [`config`], [`identity`], [`commands`], [`exit`]
-//! - the whole: [`node`], tied together from what [`recovery`] finds
+//! - the whole: [`node`], tied together from what [`recovery`] finds; [`epochs`] tells which epoch that is
 //! - what is final and provable, and the way in: [`chain`], [`states`]
 //! - what moves it: [`driver`], [`executor`], [`archivist`], [`cosigner`], [`publisher`]
 //! - what waits: [`admission`], [`mempool`]
@@ -29,6 +29,7 @@ pub mod conduct;
 pub mod config;
 pub mod cosigner;
 pub mod driver;
+pub mod epochs;
 pub mod executor;
 pub mod exit;
 pub mod gossip;

@@ -21,10 +21,9 @@ use crate::executor::{self, Executor};
 use crate::identity::Identity;
 use crate::mesh::Mesh;
 use crate::publisher::{self, Publisher};
-use crate::recovery::{self, Recovered, RecoveryError};
+use crate::recovery::Recovered;
 use consensus::{
-    Archived, Ed25519, Engine, EpochSpec, Identity as Voter, Record, RecoverError, Rules, Setup,
-    Timing,
+    Archived, Ed25519, Engine, Identity as Voter, Record, RecoverError, Rules, Setup, Timing,
 };
 use ledger::evidence::Evidence;
 use ledger::id::ValidatorIndex;
@@ -81,9 +80,6 @@ pub enum StartError {
     /// The operating system gives no thread or no randomness.
     #[error("the operating system refuses a thread or random numbers")]
     System(#[from] std::io::Error),
-    /// The block that the epoch started from cannot be read.
-    #[error("the block that the epoch started from cannot be read")]
-    Anchor(#[from] Box<RecoveryError>),
     /// No randomness.
     #[error(transparent)]
     Random(#[from] crate::storage::files::FileError),
@@ -365,27 +361,11 @@ fn engine(
         min_block_interval_ms: set.min_block_interval_ms,
         window: WINDOW,
     };
-    let founding = &recovered.founding;
-    let genesis = consensus::Tip {
-        block: founding.tip().block_ref(),
-        time_ms: founding.tip().time_ms,
-        flags: ledger::header::Flags::NONE,
-    };
-    let current = &recovered.head.tip.epoch;
-    let opened_on = recovery::read_header(&recovered.archive.reader(), current.anchor.height)
-        .map_err(Box::new)?;
-    let anchor = opened_on.map_or(genesis, |header| consensus::Tip::from(&header));
     let header = recovered.head.header.as_ref();
     let setup = Setup {
         config: consensus::Config::new(rules, timing)?,
-        epoch: EpochSpec {
-            chain: founding.chain(),
-            epoch: current.epoch,
-            set: ledger::validator_set::ValidatorSet::clone(&current.set),
-            anchor,
-            restart: current.restart,
-        },
-        previous: None,
+        epoch: recovered.epoch.clone(),
+        previous: recovered.previous.take(),
         identity: Voter {
             signer: Some(Box::new(signing.vote.clone())),
             instance: u64::from_le_bytes(crate::storage::files::random()?),
@@ -393,7 +373,7 @@ fn engine(
         journal: recovered.journal_state,
         records: std::mem::take(&mut recovered.records),
         archived: Archived {
-            tip: header.map_or(genesis, consensus::Tip::from),
+            tip: header.map_or(recovered.epoch.anchor, consensus::Tip::from),
             finalization: recovered.finalization.take(),
         },
     };

@@ -9,6 +9,7 @@ use crate::chain::{Head, Provable};
 use crate::config::Config;
 use crate::cosigner::{KeptNote, Signers};
 use crate::driver::serve;
+use crate::epochs::{EpochError, Epochs};
 use crate::identity::Identity;
 use crate::publisher;
 use crate::states::{Post, States};
@@ -18,7 +19,7 @@ use crate::storage::journal::{self, Journal};
 use crate::storage::log_hashes::{self, LogHashes};
 use crate::storage::restarts::{Restarts, RestartsError};
 use crate::storage::{DataDir, DataDirError, Fatal, archive, files};
-use consensus::{JournalState, Record};
+use consensus::{EpochSpec, JournalState, Record, Sealed};
 use ledger::block::{Block, Body, CheckedBody, ReceiveError};
 use ledger::certificate::Certificate;
 use ledger::codec::DecodeError;
@@ -26,7 +27,7 @@ use ledger::execute::{self, BlockError};
 use ledger::genesis::GenesisError;
 use ledger::hash::Hash;
 use ledger::header::Header;
-use ledger::id::{Epoch, Height, TreeSize};
+use ledger::id::{Height, TreeSize};
 use ledger::journal::{JournalId, Origin};
 use ledger::key::Key;
 use ledger::log::Frontier;
@@ -75,6 +76,10 @@ pub struct Recovered {
     pub records: Vec<Record>,
     /// The newest finalization in the archive.
     pub finalization: Option<Certificate>,
+    /// The epoch of the next block.
+    pub epoch: EpochSpec,
+    /// How the epoch before ended.
+    pub previous: Option<Sealed>,
 }
 
 /// Why a node does not start.
@@ -122,6 +127,9 @@ pub enum RecoveryError {
     /// The guard cannot be opened.
     #[error("the cosigner's guard cannot be used")]
     Guard(#[from] guard::OpenError),
+    /// The archive does not tell its epochs.
+    #[error("the epoch cannot be told from the archive")]
+    Epoch(#[from] EpochError),
     /// A write failed.
     #[error(transparent)]
     Fatal(#[from] Fatal),
@@ -223,6 +231,12 @@ pub fn recover(config: &Config, owner: &Owner) -> Result<Recovered, RecoveryErro
     let (journal, journal_state, records) = open_journal(&data.journal(), owner.journal)?;
     let guard = open_guard(&data.guard(), owner.cosigner)?;
     let finalization = newest_finalization(&reader, tip.height)?;
+    let epochs = Epochs {
+        founding: &founding,
+        archive: &reader,
+        restarts: &restarts,
+    };
+    let (epoch, previous) = epochs.setup(&tip)?;
     Ok(Recovered {
         head: Head { tip, header },
         founding,
@@ -238,6 +252,8 @@ pub fn recover(config: &Config, owner: &Owner) -> Result<Recovered, RecoveryErro
         journal_state,
         records,
         finalization,
+        epoch,
+        previous,
     })
 }
 
@@ -514,17 +530,20 @@ impl Rebuild<'_> {
         };
         let log = Frontier::read(&self.log.reader(), header.log_size)?;
         let fits = trie.root() == header.status_root && log.root() == header.log_root;
-        // What a later epoch is made of is not in the header: executing the blocks again gives it.
-        let restarted = self
-            .restarts
-            .first_anchor()
-            .is_some_and(|anchor| anchor <= height);
-        let first_epoch = header.epoch == Epoch(0) && !header.flags.is_seal() && !restarted;
-        Ok((fits && first_epoch).then(|| Tip {
+        let epochs = Epochs {
+            founding: self.founding,
+            archive: self.archive,
+            restarts: self.restarts,
+        };
+        // A set that the genesis does not give is made by executing the blocks again.
+        let Some(epoch) = epochs.after(&header)?.filter(|_| fits) else {
+            return Ok(None);
+        };
+        Ok(Some(Tip {
             height,
             hash: header.hash(),
             time_ms: header.time_ms,
-            epoch: genesis.epoch,
+            epoch: Arc::new(epoch),
             log,
             trie,
         }))

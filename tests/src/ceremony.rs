@@ -1,6 +1,8 @@
 //! Founding a network with the real commands, as its authorities would.
 
 use crate::binaries::{command, run};
+use genesis::container::Container;
+use ledger::genesis::Params;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -71,7 +73,12 @@ fn free_ports(count: usize) -> io::Result<Vec<u16>> {
 ///
 /// # Errors
 /// What a command refused.
-pub fn found(dir: &Path, validators: usize, reach: Reach) -> io::Result<Vec<Founder>> {
+pub fn found(
+    dir: &Path,
+    validators: usize,
+    reach: Reach,
+    params: &Params,
+) -> io::Result<Vec<Founder>> {
     let ports = free_ports(validators)?;
     let mut founders = Vec::new();
     for at in 0..validators {
@@ -101,6 +108,14 @@ pub fn found(dir: &Path, validators: usize, reach: Reach) -> io::Result<Vec<Foun
         .arg("assemble")
         .args(founders.iter().map(|f| f.keys.join("application.json")));
     run(assemble.arg("--out").arg(&genesis))?;
+    if *params != Params::default() {
+        let unsigned = Container::load(&genesis).map_err(io::Error::other)?;
+        let mut content = unsigned.genesis().clone();
+        content.params = *params;
+        fs::remove_file(&genesis)?;
+        let changed = Container::new(content).create(&genesis);
+        changed.map_err(io::Error::other)?;
+    }
     for founder in &founders {
         let mut sign = command("nachweis-genesis")?;
         sign.arg("sign").arg("--genesis").arg(&genesis);

@@ -3,6 +3,7 @@
 use crate::binaries::{command, run};
 use crate::ceremony::{self, Founder, Reach};
 use crate::http;
+use ledger::genesis::Params;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -99,7 +100,7 @@ impl Network {
     /// # Errors
     /// If the folder holds a network, or a command refuses.
     pub fn found(dir: &Path, validators: usize) -> io::Result<Self> {
-        Self::found_with(dir, validators, Reach::Direct)
+        Self::found_as(dir, validators, Reach::Direct, &Params::default())
     }
 
     /// The same, with something else where the genesis says that the nodes are.
@@ -107,13 +108,30 @@ impl Network {
     /// # Errors
     /// As [`Network::found`].
     pub fn found_with(dir: &Path, validators: usize, reach: Reach) -> io::Result<Self> {
+        Self::found_as(dir, validators, reach, &Params::default())
+    }
+
+    /// The same with other consensus parameters than those that every real ceremony takes.
+    ///
+    /// # Errors
+    /// As [`Network::found`].
+    pub fn found_with_params(dir: &Path, validators: usize, params: &Params) -> io::Result<Self> {
+        Self::found_as(dir, validators, Reach::Direct, params)
+    }
+
+    fn found_as(
+        dir: &Path,
+        validators: usize,
+        reach: Reach,
+        params: &Params,
+    ) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         let dir = &dir.canonicalize()?;
         if dir.join("network.json").exists() {
             let message = format!("{} holds a network already", dir.display());
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
         }
-        let founders = ceremony::found(dir, validators, reach)?;
+        let founders = ceremony::found(dir, validators, reach, params)?;
         let nodes = founders
             .iter()
             .map(|f| prepare(dir, f))

@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 pub struct Summary {
     /// Height of the newest block.
     pub height: u64,
+    /// Epoch of the next one.
+    pub epoch: u64,
     /// Leaves of the log.
     pub log_size: u64,
     /// Root of the log.
@@ -63,6 +65,7 @@ pub fn archive(node: &Path) -> Result<Summary> {
     let registrations = end.state.registrations().len();
     Ok(Summary {
         height: end.tip.height.0,
+        epoch: end.tip.epoch.epoch.0,
         log_size: end.tip.log.size(),
         log_root: end.tip.log.root(),
         status_root: end.tip.trie.root(),

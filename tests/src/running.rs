@@ -5,6 +5,7 @@
 use crate::http;
 use crate::load::{self, Maker};
 use crate::network::Network;
+use ledger::genesis::Params;
 use rustix::process::Signal;
 use std::fs;
 use std::net::SocketAddr;
@@ -30,8 +31,17 @@ impl Running {
     /// # Panics
     /// If the ceremony fails.
     pub fn founded() -> Self {
+        Self::founded_with(&Params::default())
+    }
+
+    /// The same with other consensus parameters.
+    ///
+    /// # Panics
+    /// If the ceremony fails.
+    pub fn founded_with(params: &Params) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let network = Network::found(&folder.path().join("network"), 4).expect("a network");
+        let network =
+            Network::found_with_params(&folder.path().join("network"), 4, params).expect("a network");
         Self { network, folder }
     }
 

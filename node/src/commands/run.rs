@@ -100,6 +100,7 @@ fn of_recovery(error: &RecoveryError) -> (Exit, Option<String>) {
         | RecoveryError::Record(_)
         | RecoveryError::NoJournalId
         | RecoveryError::Guard(_)
+        | RecoveryError::Epoch(_)
         | RecoveryError::Fatal(_)
         | RecoveryError::File(_) => None,
     };

@@ -1,0 +1,163 @@
+//! Which epoch a block is of, and what it is made of: from the archive to the ledger's and the engine's account of it.
+//!
+//! A header names its epoch and the hash of its set. Where the epoch began is found by bisection, for epochs only grow;
+//! the set is known here if it is the genesis's, as long as nothing changes sets.
+
+use crate::driver::serve;
+use crate::storage::archive;
+use crate::storage::restarts::Restarts;
+use consensus::{EpochSpec, Sealed};
+use ledger::certificate::Certificate;
+use ledger::codec::DecodeError;
+use ledger::hash::SetHash;
+use ledger::header::{BlockRef, Flags, Header};
+use ledger::id::{Epoch, Height};
+use ledger::tip::{EpochInfo, Founding, Tip};
+use ledger::validator_set::ValidatorSet;
+
+/// An epoch cannot be told from the archive.
+#[derive(Debug, thiserror::Error)]
+pub enum EpochError {
+    /// A block cannot be read.
+    #[error("a block cannot be read")]
+    Read(#[from] archive::ReadError),
+    /// A block is none.
+    #[error("block {height} of the archive is malformed")]
+    Malformed {
+        /// Its height.
+        height: Height,
+        /// What is wrong.
+        #[source]
+        source: DecodeError,
+    },
+    /// The block that an epoch began on is not there.
+    #[error("the archive does not hold block {0}, which an epoch began on")]
+    NoAnchor(Height),
+    /// A SEAL block was archived without what makes it final.
+    #[error("block {0} of the archive ended an epoch and has no finalization")]
+    NotFinal(Height),
+    /// A set that is not the genesis's.
+    #[error("the validator set of epoch {0} is not known")]
+    UnknownSet(Epoch),
+}
+
+/// Tells epochs from an archive.
+#[derive(Clone, Copy, Debug)]
+pub struct Epochs<'a> {
+    /// The genesis.
+    pub founding: &'a Founding,
+    /// The blocks.
+    pub archive: &'a archive::Reader,
+    /// The restart files beside them: what they opened is told by executing the blocks again.
+    pub restarts: &'a Restarts,
+}
+
+impl Epochs<'_> {
+    /// The epoch of the block after this one; `None` if its set is not known.
+    ///
+    /// # Errors
+    /// [`EpochError`].
+    pub fn after(&self, header: &Header) -> Result<Option<EpochInfo>, EpochError> {
+        if self.is_restarted(header.height) {
+            return Ok(None);
+        }
+        if !header.flags.is_seal() {
+            return self.of(header);
+        }
+        let anchor = header.block_ref();
+        Ok(self.info(header.epoch.saturating_add(1), &header.next_set, anchor))
+    }
+
+    /// The epoch of this block; `None` if its set is not known.
+    fn of(&self, header: &Header) -> Result<Option<EpochInfo>, EpochError> {
+        if header.epoch == Epoch(0) {
+            return Ok(Some(self.founding.epoch()));
+        }
+        let (mut low, mut high) = (1, header.height.0);
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.read(Height(middle))? {
+                Some((found, _)) if found.epoch >= header.epoch => high = middle,
+                Some(_) => low = middle.saturating_add(1),
+                None => return Err(EpochError::NoAnchor(Height(middle))),
+            }
+        }
+        let first = self.read(Height(low))?;
+        let (first, _) = first.ok_or(EpochError::NoAnchor(Height(low)))?;
+        let anchor = BlockRef {
+            height: Height(low.saturating_sub(1)),
+            hash: first.parent,
+        };
+        Ok(self.info(header.epoch, &header.validator_set, anchor))
+    }
+
+    fn info(&self, epoch: Epoch, set: &SetHash, anchor: BlockRef) -> Option<EpochInfo> {
+        let founders = self.founding.epoch();
+        (founders.set_hash == *set)
+            .then(|| EpochInfo::new(self.founding.chain(), epoch, founders.set, anchor))
+    }
+
+    /// What the engine starts with after this tip: its epoch, and how the one before ended.
+    ///
+    /// # Errors
+    /// [`EpochError`].
+    pub fn setup(&self, tip: &Tip) -> Result<(EpochSpec, Option<Sealed>), EpochError> {
+        let height = tip.epoch.anchor.height;
+        if tip.epoch.epoch == Epoch(0) || self.is_restarted(height) {
+            let anchor = self.read(height)?;
+            let anchor = anchor.map_or_else(|| self.genesis(), |(header, _)| (&header).into());
+            return Ok((spec(self.founding, &tip.epoch, anchor), None));
+        }
+        let sealed = self.read(height)?;
+        let (seal, finalization) = sealed.ok_or(EpochError::NoAnchor(height))?;
+        let finalization = finalization.ok_or(EpochError::NotFinal(height))?;
+        let before = self.of(&seal)?;
+        let before = before.ok_or(EpochError::UnknownSet(seal.epoch))?;
+        let anchor = match self.read(before.anchor.height)? {
+            Some((header, _)) => consensus::Tip::from(&header),
+            None => self.genesis(),
+        };
+        let previous = Sealed {
+            spec: spec(self.founding, &before, anchor),
+            finalization,
+        };
+        let anchor = consensus::Tip::from(&seal);
+        Ok((spec(self.founding, &tip.epoch, anchor), Some(previous)))
+    }
+
+    /// Whether the block is an anchor of a restart, or comes after one.
+    fn is_restarted(&self, height: Height) -> bool {
+        let first = self.restarts.first_anchor();
+        first.is_some_and(|anchor| anchor <= height)
+    }
+
+    fn genesis(&self) -> consensus::Tip {
+        let tip = self.founding.tip();
+        consensus::Tip {
+            block: tip.block_ref(),
+            time_ms: tip.time_ms,
+            flags: Flags::NONE,
+        }
+    }
+
+    fn read(&self, height: Height) -> Result<Option<(Header, Option<Certificate>)>, EpochError> {
+        let Some(payload) = self.archive.read(height)? else {
+            return Ok(None);
+        };
+        let decoded = serve::decode(payload);
+        let (block, finalization) =
+            decoded.map_err(|source| EpochError::Malformed { height, source })?;
+        Ok(Some((block.header, finalization)))
+    }
+}
+
+/// An epoch as the engine wants it, on the block that it starts on.
+pub fn spec(founding: &Founding, epoch: &EpochInfo, anchor: consensus::Tip) -> EpochSpec {
+    EpochSpec {
+        chain: founding.chain(),
+        epoch: epoch.epoch,
+        set: ValidatorSet::clone(&epoch.set),
+        anchor,
+        restart: epoch.restart,
+    }
+}
