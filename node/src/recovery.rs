@@ -330,10 +330,7 @@ fn provable_of(tip: &Tip, header: &Header, note: &KeptNote) -> Provable {
 }
 
 /// The header of an archived block; `None` for height 0 and above the archive.
-pub(crate) fn read_header(
-    archive: &archive::Reader,
-    height: Height,
-) -> Result<Option<Header>, RecoveryError> {
+fn read_header(archive: &archive::Reader, height: Height) -> Result<Option<Header>, RecoveryError> {
     let Some(payload) = archive.read(height)? else {
         return Ok(None);
     };

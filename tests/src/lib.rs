@@ -12,6 +12,7 @@
 //! - [`campaign`]: faults over a network under load, and the audit afterwards
 //! - [`cables`]: what is between nodes, to be cut
 //! - [`chaos`]: kills, pauses, cuts and slow disks at random, and how long recovery takes
+//! - [`fuzzing`]: what the fuzz targets run, as functions of bytes
 //! - [`load`]: signed submissions to send
 //! - [`machine`]: how fast this machine hashes, signs and syncs
 //! - [`measure`]: memory, processor time and disk of a node
@@ -24,6 +25,7 @@ pub mod cables;
 pub mod campaign;
 pub mod ceremony;
 pub mod chaos;
+pub mod fuzzing;
 pub mod http;
 pub mod load;
 pub mod machine;

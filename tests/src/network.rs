@@ -119,12 +119,7 @@ impl Network {
         Self::found_as(dir, validators, Reach::Direct, params)
     }
 
-    fn found_as(
-        dir: &Path,
-        validators: usize,
-        reach: Reach,
-        params: &Params,
-    ) -> io::Result<Self> {
+    fn found_as(dir: &Path, validators: usize, reach: Reach, params: &Params) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         let dir = &dir.canonicalize()?;
         if dir.join("network.json").exists() {

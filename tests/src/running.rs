@@ -40,8 +40,8 @@ impl Running {
     /// If the ceremony fails.
     pub fn founded_with(params: &Params) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let network =
-            Network::found_with_params(&folder.path().join("network"), 4, params).expect("a network");
+        let network = Network::found_with_params(&folder.path().join("network"), 4, params)
+            .expect("a network");
         Self { network, folder }
     }
 
