@@ -1,11 +1,13 @@
-//! What members' nodes sent that was dropped, by member and reason: for the metrics, and for the log if it is much.
+//! What members' nodes sent, by kind, and what of it was dropped, by reason: for the metrics, and for the log if it is
+//! much.
 //!
 //! Dropping is no verdict: honest nodes send late, early and twice. But who does it in masses should be known by name.
 //! What ends a connection is counted by the mesh.
 
-use consensus::{Dropped, Peer};
+use consensus::{Dropped, Message, Peer};
 use ledger::id::AuthorityId;
 use ledger::validator_set::ValidatorSet;
+use ledger::vote::VoteKind;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +20,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// Names are literals in the code: few.
 #[derive(Debug, Default)]
 struct Tally {
+    received: BTreeMap<&'static str, u64>,
     dropped: BTreeMap<&'static str, u64>,
     since: Option<Instant>,
     lately: u64,
@@ -42,6 +45,15 @@ impl Conduct {
         }
     }
 
+    /// A message of a peer was decoded.
+    pub fn received(&self, peer: &Peer, message: &Message) {
+        if let Some((_, tally)) = self.members.get(peer) {
+            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = tally.received.entry(kind(message)).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+
     /// One message of a peer was dropped.
     pub fn dropped(&self, peer: &Peer, why: &'static str) {
         let Some((authority, tally)) = self.members.get(peer) else {
@@ -60,15 +72,47 @@ impl Conduct {
         }
     }
 
-    /// Every count with its member and reason.
-    pub fn all(&self) -> Vec<(AuthorityId, &'static str, u64)> {
+    /// Messages with their member and kind.
+    pub fn all_received(&self) -> Vec<(AuthorityId, &'static str, u64)> {
+        self.all(|tally| &tally.received)
+    }
+
+    /// Dropped messages with their member and reason.
+    pub fn all_dropped(&self) -> Vec<(AuthorityId, &'static str, u64)> {
+        self.all(|tally| &tally.dropped)
+    }
+
+    fn all(
+        &self,
+        which: fn(&Tally) -> &BTreeMap<&'static str, u64>,
+    ) -> Vec<(AuthorityId, &'static str, u64)> {
         let mut all = Vec::new();
         for (authority, tally) in self.members.values() {
             let tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-            let dropped = tally.dropped.iter();
-            all.extend(dropped.map(|(why, count)| (authority.clone(), *why, *count)));
+            let counts = which(&tally).iter();
+            all.extend(counts.map(|(word, count)| (authority.clone(), *word, *count)));
         }
         all
+    }
+}
+
+/// What an operator tells apart: a leader that gives up its views sends many Nullify.
+const fn kind(message: &Message) -> &'static str {
+    if let Message::Vote(vote) = message {
+        return match vote.kind {
+            VoteKind::Notarize => "notarize",
+            VoteKind::Nullify => "nullify",
+            VoteKind::Finalize => "finalize",
+        };
+    }
+    if matches!(message, Message::Proposal(_)) {
+        "proposal"
+    } else if matches!(message, Message::Certificate(_)) {
+        "certificate"
+    } else if matches!(message, Message::Status(_)) {
+        "status"
+    } else {
+        "other"
     }
 }
 

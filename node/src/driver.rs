@@ -235,6 +235,7 @@ impl Driver {
             }
             Input::RoundTrip(peer, rtt_ms) => self.give(Event::RoundTrip { peer, rtt_ms }).await,
             Input::Decoded(from, message) => {
+                self.parts.chain.conduct().received(&from, &message);
                 if let Message::Status(status) = &*message {
                     let height = status.finalized.height;
                     self.peer_status(&from, |peer| peer.height = Some(height));

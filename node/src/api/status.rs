@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
+use ledger::id::AuthorityId;
 
 /// Blocks that a ready node may be behind: its peers' heights are heard of later than its own is known.
 const BEHIND: u64 = 8;
@@ -154,9 +155,12 @@ fn of_peers(app: &App, mesh: &Counters) -> Vec<Labelled> {
         let of_peer = peer.offences.iter();
         of_peer.map(|(why, count)| (vec![peer.authority.to_string(), (*why).to_owned()], *count))
     });
-    let dropped = app.chain.conduct().all().into_iter();
-    let dropped =
-        dropped.map(|(authority, why, count)| (vec![authority.to_string(), why.to_owned()], count));
+    let labelled = |all: Vec<(AuthorityId, &str, u64)>| {
+        let all = all.into_iter();
+        all.map(|(authority, word, count)| (vec![authority.to_string(), word.to_owned()], count))
+            .collect()
+    };
+    let conduct = app.chain.conduct();
     let bytes = peers().flat_map(|peer| {
         let lanes = [("consensus", peer.consensus), ("bulk", peer.bulk)];
         lanes.into_iter().flat_map(|(lane, counters)| {
@@ -183,7 +187,13 @@ fn of_peers(app: &App, mesh: &Counters) -> Vec<Labelled> {
             "peer_dropped",
             "Messages of a member that were dropped.",
             &["authority", "why"],
-            dropped.collect(),
+            labelled(conduct.all_dropped()),
+        ),
+        family(
+            "peer_messages",
+            "Messages of a member, votes by their kind.",
+            &["authority", "kind"],
+            labelled(conduct.all_received()),
         ),
         family(
             "peer_bytes",
@@ -208,7 +218,7 @@ fn number(count: usize) -> u64 {
 mod tests {
     use super::*;
     use crate::chain::PeerStatus;
-    use ledger::id::{AuthorityId, Height, ValidatorIndex};
+    use ledger::id::{Height, ValidatorIndex};
 
     fn node(peers: &[(bool, u64)]) -> NodeStatus {
         let peer = |(connected, height): &(bool, u64)| PeerStatus {

@@ -18,8 +18,8 @@ use node::network::raw::RawError;
 use tests::load::Maker;
 
 /// What the node says of a peer that breaks the protocol's rules.
-const VOTE: &str = "sent a vote that does not verify";
-const CERTIFICATE: &str = "sent a certificate that does not verify";
+pub(crate) const VOTE: &str = "sent a vote that does not verify";
+pub(crate) const CERTIFICATE: &str = "sent a certificate that does not verify";
 const MALFORMED: &str = "sent a malformed consensus message";
 
 /// Bytes that no frame may begin with, or that are over a lane's limits.
@@ -170,7 +170,7 @@ impl Siege {
 
     /// Commits each offence at a node that has not met the hostile validator since its start, and looks after each
     /// round of three whether all goes on.
-    async fn stands(&mut self, count: usize, offences: impl Fn(&Self, usize) -> Vec<Offence>) {
+    pub(crate) async fn stands(&mut self, count: usize, offences: impl Fn(&Self, usize) -> Vec<Offence>) {
         for at in 0..count {
             let node = HONEST[at % HONEST.len()];
             if at > 0 && node == 0 {

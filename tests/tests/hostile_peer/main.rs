@@ -10,4 +10,5 @@ mod evidence;
 mod flood;
 mod forged;
 mod messages;
+mod rules;
 mod siege;

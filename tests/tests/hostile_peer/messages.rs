@@ -53,14 +53,17 @@ pub(crate) fn certificate(
     bitmap: u8,
     signatures: &[RawSignature],
 ) -> Vec<u8> {
+    certificate_of(Epoch(0), statement, bitmap, signatures)
+}
+
+/// The same for any epoch.
+pub(crate) fn certificate_of(
+    epoch: Epoch,
+    statement: Statement,
+    bitmap: u8,
+    signatures: &[RawSignature],
+) -> Vec<u8> {
     let Statement { kind, view, block } = statement;
-    let fields = (
-        kind,
-        Epoch(0),
-        view,
-        block,
-        vec![bitmap],
-        signatures.to_vec(),
-    );
+    let fields = (kind, epoch, view, block, vec![bitmap], signatures.to_vec());
     [&[5][..], &codec::encode(&fields)].concat()
 }
