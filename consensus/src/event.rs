@@ -7,6 +7,7 @@ use crate::verify::VerifiedMessage;
 use alloc::boxed::Box;
 use ledger::hash::BlockHash;
 use ledger::id::View;
+use ledger::validator_set::ValidatorSet;
 
 /// Something that happened; given to [`crate::Engine::handle`] with its [`crate::Now`].
 #[derive(Clone, Debug)]
@@ -42,6 +43,14 @@ pub enum Event {
     },
     /// The answer to [`crate::Output::Sealed`]: the next epoch, its set from the SEAL block's post-state.
     EpochOpened(Box<EpochSpec>),
+    /// A SEAL block brings another set: given before the block is answered `Valid`, or handed in as built. Then this node
+    /// neither proposes it nor votes for it while too few of that set are there; [`crate::Output::Park`] may follow.
+    NextSet {
+        /// The block.
+        block: BlockHash,
+        /// The set of its post-state.
+        set: Box<ValidatorSet>,
+    },
     /// What could be included changed, or a new [`crate::Output::Head`] was answered.
     WorkChanged {
         /// The head that the caller looked at.

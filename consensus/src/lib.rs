@@ -61,8 +61,7 @@
 //!
 //! # What is not built yet
 //!
-//! The restart procedure (a journal that says it is stopped votes no more), the readiness check before a SEAL block (3.15),
-//! compact proposals.
+//! Compact proposals. (The restart procedure is the caller's; the engine honours what its journal says of it.)
 //!
 //! # Map
 //!

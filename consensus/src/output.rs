@@ -76,6 +76,10 @@ pub enum Output {
         /// Why.
         offence: crate::verify::Offence,
     },
+    /// This node's own SEAL block came to nothing, because too few of the set that it brings are there. Leave what
+    /// activates the change out of blocks for a minute (it is no work meanwhile), and answer
+    /// [`crate::Event::WorkChanged`]. Only after a [`crate::Event::NextSet`].
+    Park(BlockHash),
     /// This SEAL block was committed: the epoch is over, and nothing is voted in it any more. Answer with
     /// [`crate::Event::EpochOpened`].
     Sealed(Tip),

@@ -423,6 +423,8 @@ impl Driver {
             }
             Output::Alarm(alarm) => self.alarm(&alarm),
             Output::Ban { peer, offence } => self.ban(&peer, &offence),
+            // Only a change of the set is parked, and this node makes none yet.
+            Output::Park(_) => {}
             Output::Sealed(tip) => self.opening = Some(self.next_epoch(tip)),
         }
     }

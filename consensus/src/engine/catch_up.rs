@@ -1,6 +1,7 @@
 //! Missing certificates and whole stretches of the chain (consensus.md, 3.13, 3.14).
 
 use super::Engine;
+use super::guard::Bar;
 use super::work::Parent;
 use crate::config::MAX_SYNC;
 use crate::epoch::Peer;
@@ -225,6 +226,9 @@ impl Engine {
             return;
         }
         self.run.catch_up.sync = None;
+        if self.guard.is_barred(Bar::Stopped) {
+            return;
+        }
         let VerifiedSync {
             blocks,
             headers,

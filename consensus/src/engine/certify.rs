@@ -80,6 +80,9 @@ impl Engine {
         } else {
             self.run.certificates.insert(certificate, now.mono);
         }
+        if kind == VoteKind::Nullify {
+            self.park_given_up(view);
+        }
         if view >= self.run.current.view
             && let Some(next) = view.next()
         {

@@ -16,6 +16,7 @@ mod guard;
 mod inbox;
 mod peers;
 mod propose;
+mod readiness;
 mod recover;
 mod rejoin;
 mod retry;
@@ -197,6 +198,7 @@ impl Engine {
                     peer.rtt_ms = Some(rtt_ms);
                 }
             }
+            Event::NextSet { block, set } => self.next_set(block, &set),
             Event::EpochOpened(spec) => self.epoch_opened(now, *spec),
             Event::Stopping => self.stopping = true,
         }

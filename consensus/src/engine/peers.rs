@@ -175,9 +175,7 @@ impl Peers {
 
     /// How many members were heard within `ms`.
     pub(super) fn alive(&self, now: Mono, ms: u64) -> usize {
-        let heard = self
-            .members()
-            .filter(|(_, state)| state.heard_at.is_some_and(|heard| now.since(heard) <= ms));
+        let heard = self.members().filter(|(_, state)| state.is_alive(now, ms));
         heard.count()
     }
 
@@ -248,6 +246,11 @@ impl Peers {
 }
 
 impl PeerState {
+    /// It was heard within `ms`.
+    pub(super) fn is_alive(&self, now: Mono, ms: u64) -> bool {
+        self.heard_at.is_some_and(|heard| now.since(heard) <= ms)
+    }
+
     /// Lets a request through whose answer may have `bytes`, at most 8 MiB/s in the long run.
     pub(super) fn may_ask(&mut self, now: Mono, bytes: u64) -> bool {
         self.served.take(now, bytes, SERVED_BURST, SERVED_PER_MS, 1)

@@ -137,6 +137,15 @@ impl Engine {
             return;
         }
         let built = block.block_ref();
+        if !self.is_set_ready(now, &built.hash) {
+            self.run.build = Some(Building {
+                empty: true,
+                ..build
+            });
+            self.run.work.includable = 0;
+            self.outbox.now(Output::Park(built.hash));
+            return;
+        }
         self.blocks.insert(block, None, now.mono);
         self.blocks.mark(&built.hash, State::Valid);
         self.release_proposal(now, build.parent_view, built);

@@ -8,6 +8,7 @@ use super::certificates::Certificates;
 use super::commit::FinalChain;
 use super::fetch::Fetches;
 use super::propose::Building;
+use super::readiness::NextSets;
 use super::rejoin::Rejoin;
 use super::slots::Slots;
 use super::start_check::StartCheck;
@@ -32,6 +33,7 @@ pub(super) struct Run {
     pub(super) catch_up: CatchUp,
     pub(super) start_check: StartCheck,
     pub(super) rejoin: Rejoin,
+    pub(super) next_sets: NextSets,
     /// The SEAL block is committed: the epoch is over.
     pub(super) sealed: bool,
 }
@@ -53,6 +55,7 @@ impl Run {
             catch_up: CatchUp::default(),
             start_check: StartCheck::default(),
             rejoin: Rejoin::default(),
+            next_sets: NextSets::default(),
             sealed: false,
         }
     }

@@ -89,7 +89,8 @@ impl Engine {
         }
         if acceptance == Acceptance::New {
             let ahead = block.height.0.saturating_sub(self.final_height().0);
-            if ahead > MAX_AHEAD || !self.is_timely(now, block.hash) {
+            let waits = !self.is_timely(now, block.hash) || !self.is_set_ready(now, &block.hash);
+            if ahead > MAX_AHEAD || waits {
                 return false;
             }
         }

@@ -180,6 +180,7 @@ pub(crate) fn output(output: &Output) -> String {
         Output::Evidence { a, b } => format!("-> Evidence {} against {}", vote(a), vote(b)),
         Output::Alarm(alarm) => format!("-> Alarm {alarm}"),
         Output::Ban { offence, .. } => format!("-> Ban: {offence}"),
+        Output::Park(hash) => format!("-> Park {hash}"),
         Output::Sealed(sealed) => format!("-> Sealed {}", block(&sealed.block)),
     }
 }

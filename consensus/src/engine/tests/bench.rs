@@ -195,6 +195,7 @@ impl Bench {
                 | Output::Evidence { .. }
                 | Output::Alarm(_)
                 | Output::Ban { .. }
+                | Output::Park(_)
                 | Output::Sealed(_) => {}
             }
         }

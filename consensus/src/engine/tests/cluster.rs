@@ -464,7 +464,7 @@ impl Cluster {
                 self.nodes[index].epoch = next.epoch();
                 return Some(Event::EpochOpened(Box::new(spec_of(&next))));
             }
-            Output::Forget(_) | Output::Ban { .. } => {}
+            Output::Forget(_) | Output::Ban { .. } | Output::Park(_) => {}
         }
         None
     }

@@ -359,6 +359,120 @@ fn a_member_that_leaves_follows_and_serves_but_votes_no_more() {
     assert!(bench.sent.iter().any(served));
 }
 
+/// After a while without a word from anybody: the SEAL block of view 1 that swaps its leader for validator 4, and the
+/// two others that stay.
+fn swapped() -> (Bench, Block, [u16; 2]) {
+    let mut bench = Bench::follower();
+    bench.pass(5_000);
+    let mut stay = bench.others();
+    stay.retain(|other| *other != bench.leads(1));
+    let members = [bench.me, stay[0], stay[1], 4];
+    let seal = fixture::seal(bench.block(&bench.anchor(), 1), &members);
+    bench.give(Event::NextSet {
+        block: seal.hash(),
+        set: Box::new(fixture::set_of(&members)),
+    });
+    bench.propose(1, 0, &seal, Vec::new()).unwrap();
+    (bench, seal, [stay[0], stay[1]])
+}
+
+#[test]
+fn r2_no_vote_for_another_set_before_a_quorum_of_it_is_there() {
+    let (mut bench, seal, stay) = swapped();
+    assert!(
+        bench.votes().is_empty(),
+        "its leader leaves, and does not count"
+    );
+    bench.beat(stay[0]);
+    assert!(bench.votes().is_empty(), "two of three");
+    bench.beat(stay[1]);
+    assert_eq!(bench.votes(), [(Notarize, 1, seal.block_ref())]);
+}
+
+#[test]
+fn a_certified_seal_block_stands_whoever_is_there() {
+    let (mut bench, seal, _) = swapped();
+    bench.certificate(Notarize, 1, seal.block_ref());
+    assert_eq!(bench.votes(), [(Finalize, 1, seal.block_ref())]);
+}
+
+#[test]
+fn r1_a_change_whose_members_are_not_there_is_parked() {
+    let mut bench = Bench::leader();
+    let members = [bench.me, bench.others()[0], 4, 5];
+    bench.work(1);
+    let request = bench.builds[0];
+    let build = |bench: &mut Bench| {
+        let built = bench.block(&request.parent, 1);
+        let mut seal = fixture::seal(built, &members);
+        seal.header.time_ms = request.time_ms;
+        bench.give(Event::NextSet {
+            block: seal.hash(),
+            set: Box::new(fixture::set_of(&members)),
+        });
+        let block = seal.clone();
+        bench.give(Event::ProposalReady {
+            view: View(1),
+            block,
+        });
+        seal.hash()
+    };
+    let seal = build(&mut bench);
+    let parked = |bench: &Bench, seal| {
+        let parks = |output: &Output| matches!(output, Output::Park(hash) if *hash == seal);
+        bench.outputs.iter().any(parks)
+    };
+    assert!(parked(&bench, seal) && bench.proposals().is_empty());
+    assert_eq!(bench.builds.len(), 1, "not again until there is news");
+    // Now they are there; but the others hear too few of them, and give the view up.
+    for other in [bench.others()[0], 4, 5] {
+        bench.give(Event::PeerUp { peer: peer(other) });
+        bench.beat(other);
+    }
+    bench.work(1);
+    bench.forget();
+    let seal = build(&mut bench);
+    assert_eq!(bench.proposals().len(), 1);
+    assert!(!parked(&bench, seal));
+    bench.nullified(1);
+    assert!(parked(&bench, seal));
+}
+
+#[test]
+fn a_stopped_node_signs_nothing_and_accepts_no_certificate() {
+    let (mut bench, seal, _) = sealed();
+    open(&mut bench, spec_after(&seal, &ALL));
+    let mut make = journal_of(&bench, spec_after(&seal, &ALL), Some(&seal));
+    make.records.push(Record::Stopped { epoch: Epoch(0) });
+    let mut stopped = make.recover().unwrap();
+    stopped.begin();
+    for other in stopped.others() {
+        stopped.seen(other, &[], false).unwrap_or_default();
+    }
+    assert_eq!(stopped.engine.status().standing, Standing::Stopped);
+    stopped.certificate(Nullify, 1, NO_BLOCK);
+    stopped.wait(2_000);
+    assert!(stopped.votes().is_empty());
+    assert_eq!(stopped.view(), 1);
+    let kept = stopped.engine.snapshot().unwrap();
+    assert!(kept.contains(&Record::Stopped { epoch: Epoch(1) }));
+    // A restart file opens a later epoch, and ends it.
+    let mut spec = spec_after(&seal, &ALL);
+    (spec.epoch, spec.restart) = (Epoch(2), ledger::hash::Hash([3; 32]));
+    let mut make = journal_of(&bench, spec.clone(), Some(&seal));
+    let restarted = EpochInfo::new(spec);
+    make.records.extend(kept);
+    make.records.push(Record::EpochStart {
+        epoch: Epoch(2),
+        set: restarted.set_hash(),
+        anchor: restarted.anchor().block.hash,
+        restart: restarted.restart(),
+    });
+    let mut restarted = make.recover().unwrap();
+    restarted.begin();
+    assert_eq!(restarted.engine.status().standing, Standing::StartCheck);
+}
+
 #[test]
 fn whoever_is_no_member_is_heard_only_where_it_does_no_harm() {
     let mut bench = Bench::follower();

@@ -80,6 +80,8 @@ pub(super) fn set(n: u16) -> ValidatorSet {
 
 /// The set of these validators.
 pub(super) fn set_of(members: &[u16]) -> ValidatorSet {
+    let mut members = members.to_vec();
+    members.sort_unstable();
     let members = members
         .iter()
         .copied()

@@ -54,7 +54,8 @@ impl World {
                     .try_for_each(|peer| self.ban(node, peer, &offence.to_string()))
             }
             Output::Sealed(tip) => self.sealed(node, &tip),
-            Output::Head(_)
+            Output::Park(_)
+            | Output::Head(_)
             | Output::Build(_)
             | Output::Validate { .. }
             | Output::Commit(_)
@@ -128,6 +129,7 @@ impl World {
             | Output::Evidence { .. }
             | Output::Alarm(_)
             | Output::Ban { .. }
+            | Output::Park(_)
             | Output::Sealed(_) => {}
         }
         Ok(())
@@ -399,5 +401,6 @@ const fn code(output: &Output) -> u64 {
         Output::Alarm(_) => 12 << 32,
         Output::Ban { .. } => 13 << 32,
         Output::Sealed(_) => 14 << 32,
+        Output::Park(_) => 15 << 32,
     }
 }
