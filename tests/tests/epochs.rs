@@ -9,8 +9,8 @@
 use ledger::genesis::Params;
 use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
-use std::process::Output;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use tests::running::{Running, wait_for};
 use tests::{campaign, http, replay};
 
@@ -68,6 +68,27 @@ fn load(running: &mut Running) -> Vec<PathBuf> {
     folders
 }
 
+/// Another verifier than ours reads the log through all epochs, and the receipts.
+fn is_independently_verified(running: &Running, folders: &[PathBuf]) {
+    let venv = std::env::var("NACHWEIS_VENV").expect("scripts/test sets NACHWEIS_VENV");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("independent/aics_check.py");
+    let manifest = running.network.manifest();
+    let output = Command::new(Path::new(&venv).join("bin/python"))
+        .arg(script)
+        .arg("--log-url")
+        .arg(format!("{}/log", manifest.nodes[1].url))
+        .arg("--policy")
+        .arg(&manifest.policy)
+        .args(
+            folders
+                .iter()
+                .map(|folder| folder.join("document.txt.tlog-proof")),
+        )
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// A node that has lost its blocks gets all epochs from the others.
 fn lose_all_blocks(running: &mut Running) {
     running.network.stop(VICTIM).unwrap();
@@ -110,6 +131,7 @@ fn epochs_end_at_their_length_and_a_kill_around_a_seal_loses_nothing() {
     assert!(output.status.success(), "{output:?}");
     assert_ne!(fs::read(&receipt).unwrap(), first);
     campaign::agree(&running.network).unwrap();
+    is_independently_verified(&running, &folders);
     running.network.stop_all().unwrap();
     for folder in &folders {
         let folder = folder.to_str().unwrap();
