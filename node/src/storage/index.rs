@@ -10,13 +10,14 @@ mod keys;
 
 use super::Fatal;
 use super::files::{self, DurableFile};
+use borsh::{BorshDeserialize, BorshSerialize};
 use keys::Entry;
 use ledger::codec::{self, DecodeError};
 use ledger::document::DocumentId;
 use ledger::hash::{ChainId, Hash, SubmissionHash};
 use ledger::id::{AuthorityIndex, Epoch, Height, LeafIndex, TimeMs, ValidatorIndex};
 use ledger::key::Key;
-use ledger::state::{AuthState, DocState, Inclusion, KeyState, Registration};
+use ledger::state::{AuthState, DocState, Inclusion, KeyState, Registration, RegistrationKind};
 use ledger::trie::{TrieKey, TrieValue};
 use ledger::view::{Effects, StateUnavailable, StateView};
 use std::path::{Path, PathBuf};
@@ -74,6 +75,23 @@ pub struct BlockWrites<'a> {
     pub first_leaf: LeafIndex,
     /// What it changes.
     pub effects: &'a Effects,
+}
+
+/// What a document's entry says: height and time are its block's, said once there.
+///
+/// 11 bytes: sled keeps values of up to 22 bytes beside their key, and allocates for each longer one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+struct Registered {
+    index: LeafIndex,
+    authority: AuthorityIndex,
+    kind: RegistrationKind,
+}
+
+/// What a block's entry says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+struct Placed {
+    height: Height,
+    time_ms: TimeMs,
 }
 
 /// The store's own error.
@@ -277,6 +295,12 @@ impl View<'_> {
     /// # Errors
     /// [`ReadError`].
     pub fn block_of(&self, leaf: LeafIndex) -> Result<Option<(Height, LeafIndex)>, ReadError> {
+        let found = self.placed(leaf)?;
+        Ok(found.map(|(placed, first)| (placed.height, first)))
+    }
+
+    /// The block of a leaf, and its first leaf.
+    fn placed(&self, leaf: LeafIndex) -> Result<Option<(Placed, LeafIndex)>, ReadError> {
         let below = Entry::Block(leaf.saturating_add(1)).encode();
         let found = self.store()?.get_lt(below).map_err(StoreError)?;
         let Some((key, value)) = found else {
@@ -298,8 +322,8 @@ impl View<'_> {
         offset: usize,
         limit: usize,
     ) -> Result<Vec<LeafIndex>, ReadError> {
-        let registration: Option<Registration> = self.get(Entry::Registration(*id))?;
-        let first = registration.map(|registration| Ok(registration.index));
+        let registered: Option<Registered> = self.get(Entry::Registration(*id))?;
+        let first = registered.map(|registered| Ok(registered.index));
         let later = self.store()?.scan_prefix(keys::history_prefix(id)).keys();
         let later = later.filter_map(|key| match key {
             Ok(key) => keys::history_leaf(&key).map(Ok),
@@ -346,7 +370,7 @@ impl View<'_> {
 
     fn get<T>(&self, key: Entry) -> Result<Option<T>, ReadError>
     where
-        T: borsh::BorshSerialize + borsh::BorshDeserialize,
+        T: BorshSerialize + BorshDeserialize,
     {
         get(self.store()?, key)
     }
@@ -354,7 +378,21 @@ impl View<'_> {
 
 impl StateView for View<'_> {
     fn registration(&self, id: &DocumentId) -> Result<Option<Registration>, StateUnavailable> {
-        self.get(Entry::Registration(*id)).map_err(unavailable)
+        let registered = self.get::<Registered>(Entry::Registration(*id));
+        let Some(registered) = registered.map_err(unavailable)? else {
+            return Ok(None);
+        };
+        let placed = self.placed(registered.index).map_err(unavailable)?;
+        let (block, _) = placed.ok_or_else(|| {
+            StateUnavailable(format!("index has no block of leaf {}", registered.index))
+        })?;
+        Ok(Some(Registration {
+            index: registered.index,
+            height: block.height,
+            time_ms: block.time_ms,
+            authority: registered.authority,
+            kind: registered.kind,
+        }))
     }
 
     fn doc_state(&self, id: &DocumentId) -> Result<Option<DocState>, StateUnavailable> {
@@ -409,10 +447,19 @@ fn collect(block: &BlockWrites<'_>) -> Vec<Write> {
     let mut writes = Vec::new();
     let mut put = |key: Entry, value: Vec<u8>| writes.push((key.encode(), Some(value)));
     if block.height > Height(0) {
-        put(Entry::Block(block.first_leaf), codec::encode(&block.height));
+        let placed = Placed {
+            height: block.height,
+            time_ms: block.time_ms,
+        };
+        put(Entry::Block(block.first_leaf), codec::encode(&placed));
     }
     for (id, registration) in &effects.registrations {
-        put(Entry::Registration(*id), codec::encode(registration));
+        let registered = Registered {
+            index: registration.index,
+            authority: registration.authority,
+            kind: registration.kind,
+        };
+        put(Entry::Registration(*id), codec::encode(&registered));
     }
     for (id, state) in &effects.documents {
         put(Entry::DocState(*id), codec::encode(state));
@@ -463,7 +510,7 @@ fn read_applied(store: &sled::Db) -> Result<Option<Height>, ReadError> {
 
 fn get<T>(store: &sled::Db, key: Entry) -> Result<Option<T>, ReadError>
 where
-    T: borsh::BorshSerialize + borsh::BorshDeserialize,
+    T: BorshSerialize + BorshDeserialize,
 {
     let key = key.encode();
     let value = store.get(&key).map_err(StoreError)?;
@@ -472,7 +519,7 @@ where
 
 fn decode<T>(key: &[u8], value: &[u8]) -> Result<T, ReadError>
 where
-    T: borsh::BorshSerialize + borsh::BorshDeserialize,
+    T: BorshSerialize + BorshDeserialize,
 {
     codec::decode(value, MAX_VALUE).map_err(|source| ReadError::Malformed {
         key: hex::encode(key),

@@ -17,9 +17,9 @@ pub(super) const KEY_STATE: u8 = b'k';
 pub(super) enum Entry {
     /// Height of the last applied block.
     Applied,
-    /// First leaf of a block → its height.
+    /// First leaf of a block → its height and time.
     Block(LeafIndex),
-    /// Document → where it was registered.
+    /// Document → its leaf, who registered it, and how.
     Registration(DocumentId),
     /// Document → its state, once it has one.
     DocState(DocumentId),
