@@ -81,11 +81,20 @@ fn report(seed: u64, took: Duration, outcome: &Outcome) -> io::Result<()> {
         faults,
         acknowledged,
         chain,
-        recovery: _,
+        recovery,
     } = outcome;
     let (seconds, blocks) = (took.as_secs_f64(), chain.height);
     writeln!(
         io::stdout(),
         "seed {seed}: {faults} faults in {seconds:.0} s: {acknowledged} acknowledged submissions, 0 lost; {blocks} blocks, one chain"
-    )
+    )?;
+    if let Some((took, fault)) = recovery.slowest {
+        let (node, began, lasted) = (fault.node, fault.began, fault.ended - fault.began);
+        writeln!(
+            io::stdout(),
+            "  slowest: node {node} caught up {took:.1?} after {} of {lasted:.1?} at {began:.1?}",
+            fault.kind
+        )?;
+    }
+    Ok(())
 }

@@ -47,6 +47,8 @@ pub struct Recovery {
     pub times: BTreeMap<(Extent, Kind), Times>,
     /// Longest time without an acknowledgement while at most f nodes were faulty.
     pub longest_silence: Duration,
+    /// The fault after which a node took longest to catch up, and how long: where to look first.
+    pub slowest: Option<(Duration, Past)>,
 }
 
 impl Recovery {
@@ -66,7 +68,10 @@ impl Recovery {
             let times = recovery.times.entry((extent, fault.kind)).or_default();
             times.faults += 1;
             times.answers.extend(story.answers(fault, extent));
-            times.caught_up.extend(story.caught_up(fault));
+            let caught_up = story.caught_up(fault);
+            times.caught_up.extend(caught_up);
+            let slow = caught_up.map(|took| (took, *fault));
+            recovery.slowest = slower(recovery.slowest, slow);
         }
         recovery
     }
@@ -80,7 +85,15 @@ impl Recovery {
             times.caught_up.extend(more.caught_up);
         }
         self.longest_silence = self.longest_silence.max(other.longest_silence);
+        self.slowest = slower(self.slowest, other.slowest);
     }
+}
+
+fn slower(
+    one: Option<(Duration, Past)>,
+    other: Option<(Duration, Past)>,
+) -> Option<(Duration, Past)> {
+    one.into_iter().chain(other).max_by_key(|(took, _)| *took)
 }
 
 struct Story<'a> {
