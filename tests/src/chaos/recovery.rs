@@ -150,23 +150,31 @@ impl Story<'_> {
         clear.then(|| *answered - fault.ended)
     }
 
-    /// Nothing is measured if the node is hit, or the quorum lost, before it has caught up.
+    /// Nothing is measured if the node is hit, or the quorum lost, before it has caught up, nor if it had not caught up
+    /// from its fault before: that one's time would be counted for this one.
     fn caught_up(&self, fault: &Past) -> Option<Duration> {
         let from = self.quorum_from(fault.ended);
+        let at = self.caught_up_at(fault)?;
+        let same = || self.faults.iter().filter(|other| other.node == fault.node);
+        let hit = same().any(|other| other.began >= fault.ended && other.began < at);
+        let before = same().filter(|other| other.ended <= fault.began);
+        let before = before.max_by_key(|other| other.ended);
+        let fresh = before.is_none_or(|other| {
+            let caught_up = self.caught_up_at(other);
+            caught_up.is_some_and(|at| at <= fault.began)
+        });
+        (fresh && !hit && !self.over_between(from, at)).then(|| at - from)
+    }
+
+    /// When the node had all that anybody had at the fault's end, or when a quorum was back.
+    fn caught_up_at(&self, fault: &Past) -> Option<Duration> {
+        let from = self.quorum_from(fault.ended);
         let known = self.seen.sizes.iter().flatten();
-        let target = known
-            .filter(|(at, _)| *at <= from)
-            .map(|(_, size)| *size)
-            .max()?;
-        let own = self.seen.sizes.get(fault.node)?;
-        let (at, _) = own
-            .iter()
-            .find(|(at, size)| *at >= from && *size >= target)?;
-        let hit = |other: &Past| {
-            other.node == fault.node && other.began >= fault.ended && other.began < *at
-        };
-        let clear = !self.faults.iter().any(hit) && !self.over_between(from, *at);
-        clear.then(|| *at - from)
+        let known = known.filter(|(at, _)| *at <= from);
+        let target = known.map(|(_, size)| *size).max()?;
+        let mut own = self.seen.sizes.get(fault.node)?.iter();
+        let (at, _) = own.find(|(at, size)| *at >= from && *size >= target)?;
+        Some(*at)
     }
 
     fn longest_silence(&self) -> Duration {
@@ -304,22 +312,28 @@ mod tests {
     }
 
     #[test]
-    fn a_node_hit_again_before_it_has_caught_up_is_not_measured() {
+    fn a_node_hit_again_before_it_has_caught_up_is_measured_for_neither_fault() {
         let faults = [
-            past(Kind::Pause, 0, 0, 1_000),
+            past(Kind::Kill, 0, 0, 1_000),
             past(Kind::Pause, 0, 1_500, 2_000),
+            past(Kind::Cut, 0, 3_000, 4_000),
         ];
         let seen = Seen {
-            provable: vec![ms(1_100)],
-            sizes: vec![vec![(ms(2_100), 9)], vec![(ms(900), 5)], vec![], vec![]],
+            provable: vec![ms(1_100), ms(2_300)],
+            sizes: vec![
+                vec![(ms(2_100), 9), (ms(4_050), 9)],
+                vec![(ms(900), 5)],
+                vec![],
+                vec![],
+            ],
             ..Seen::default()
         };
         let recovery = Recovery::measure(4, &faults, &seen);
-        let times = &recovery.times[&(Extent::Tolerated, Kind::Pause)];
-        assert_eq!(
-            (times.faults, times.caught_up.as_slice()),
-            (2, &[ms(100)][..])
-        );
-        assert_eq!(times.answers, [ms(100)]);
+        let of = |kind| &recovery.times[&(Extent::Tolerated, kind)];
+        assert!(of(Kind::Kill).caught_up.is_empty());
+        assert!(of(Kind::Pause).caught_up.is_empty());
+        assert_eq!(of(Kind::Pause).answers, [ms(300)]);
+        assert_eq!(of(Kind::Cut).caught_up, [ms(50)]);
+        assert_eq!(recovery.slowest, Some((ms(50), faults[2])));
     }
 }
