@@ -71,9 +71,10 @@ impl Engine {
                 // A proposal may build on an older view than ours would.
                 let waiting = self.run.slots.get(view).filter(|slot| !slot.refused);
                 let gap = waiting.and_then(|slot| self.first_gap(slot.parent_view));
-                // Whoever rejoins waits until this node knows of every view.
+                // Whoever rejoins waits until this node knows of every view. Looking for one takes as long as there
+                // are views, so nobody looks without need.
                 let vouches = self.run.rejoin.wants_certificates(now.mono);
-                gap.or_else(|| self.first_uncertified().filter(|_| vouches))
+                gap.or_else(|| vouches.then(|| self.first_uncertified()).flatten())
             }
         };
         let Some(to) = gap else {

@@ -12,6 +12,7 @@ Usage: nachweis-simulate [--seeds N] [--from S] [--nodes n] [--real-crypto] [--t
        nachweis-simulate --replay SEED [--nodes n] [--real-crypto]
        nachweis-simulate twins [--views N] [--cases N] [--from S] [--threads T] [--replay CASE]
        nachweis-simulate --scenarios FILE...
+       nachweis-simulate --delays
 
   --seeds N       how many seeds to run (default 1000)
   --from S        the first seed (default 0)
@@ -23,6 +24,7 @@ Usage: nachweis-simulate [--seeds N] [--from S] [--nodes n] [--real-crypto] [--t
   --views N       scripted views, 1 to 7 (default 4)
   --cases N       how many scripts to play, spread over all (default: all)
   --scenarios     play directed scenarios; a broken promise is printed with the line that it fell on
+  --delays        how long a record takes in message delays, with and without a dead validator, and what idles
   -h, --help      print this
 
 The last line is `N seeds passed, F failed, R seeds/min`. A failing seed is printed with the broken promise, its
@@ -37,6 +39,7 @@ Example: nachweis-simulate --seeds 10000 --nodes 4
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
     Help,
+    Delays,
     Scenarios(Vec<String>),
     Sweep {
         terms: Terms,
@@ -97,6 +100,7 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, Usage
                 let fits = usize::try_from(n).ok().filter(|n| (4..=16).contains(n));
                 terms.nodes = Some(fits.ok_or(UsageError::Nodes(n))?);
             }
+            "--delays" => return Ok(Command::Delays),
             "--scenarios" => return Ok(Command::Scenarios(args.collect())),
             "--real-crypto" => terms.crypto = Crypto::Real,
             "-h" | "--help" => return Ok(Command::Help),

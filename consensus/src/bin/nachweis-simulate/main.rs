@@ -13,6 +13,7 @@ mod byzantine;
 mod campaign;
 mod clock;
 mod crypto;
+mod delays;
 mod disk;
 mod filter;
 mod items;
@@ -53,6 +54,13 @@ fn main() -> ExitCode {
     let done = match command {
         Ok(Command::Help) => write!(out, "{}", args::HELP).map(|()| ExitCode::SUCCESS),
         Ok(Command::Replay { terms, seed }) => replay(terms, seed, &mut out),
+        Ok(Command::Delays) => delays::report(&mut out).map(|kept| {
+            if kept {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }),
         Ok(Command::Scenarios(files)) => play(&files, &mut out),
         Ok(Command::Sweep {
             terms,

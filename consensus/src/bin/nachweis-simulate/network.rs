@@ -70,6 +70,11 @@ impl Network {
         self.pace = (low, high);
     }
 
+    /// How long a message takes when the network is good.
+    pub(crate) const fn usual_delay(&self) -> (u64, u64) {
+        self.pace
+    }
+
     /// A directed scenario: the network is bad again.
     pub(crate) const fn storm(&mut self, weather: Weather) {
         self.good = false;

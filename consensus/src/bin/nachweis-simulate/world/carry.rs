@@ -308,6 +308,9 @@ impl World {
         self.oracle.sent(node, &self.roster, message)?;
         self.check_time(node, message)?;
         let targets = self.targets(node, to);
+        if matches!(message, Message::Status(_)) {
+            self.figures.heartbeats += targets.len() as u64;
+        }
         if self.shells[node].is_some() {
             let frames = self.with_shell(node, |shell, scene| {
                 shell.outgoing(scene, targets.into_iter(), message)

@@ -5,6 +5,7 @@ use super::happen::Happening;
 use crate::clock::Time;
 use crate::filter::{Fate, Kind};
 use crate::plan::Weather;
+use crate::violation::Failure;
 use consensus::Message;
 
 /// Past the end of every scenario.
@@ -55,6 +56,19 @@ impl World {
             self.plan.load.push((at, node));
             self.queue.plan(at, Happening::Submit { node });
         }
+    }
+
+    /// Runs until a node has committed so many records. True if it has in time.
+    pub(crate) fn run_until_committed(
+        &mut self,
+        node: usize,
+        count: usize,
+        deadline: Time,
+    ) -> Result<bool, Failure> {
+        self.run(deadline, |world| {
+            let process = world.nodes[node].process.as_ref();
+            process.is_some_and(|process| process.application.count() >= count)
+        })
     }
 
     /// A node dies, and its journal is gone when it starts again.

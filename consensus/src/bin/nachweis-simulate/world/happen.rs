@@ -130,6 +130,7 @@ impl World {
     }
 
     fn inside(&mut self, node: usize, what: Inside) -> Checked {
+        self.figures.syncs += u64::from(matches!(what, Inside::Synced | Inside::Archived));
         match what {
             Inside::Verified {
                 from,

@@ -37,6 +37,10 @@ pub(crate) struct Figures {
     pub(crate) dropped: u64,
     pub(crate) starts: u64,
     pub(crate) offences: u64,
+    /// Ended syncs of journals and archives.
+    pub(crate) syncs: u64,
+    /// Heartbeats sent.
+    pub(crate) heartbeats: u64,
     /// Virtual ms from GST, or the last record submitted, until everything was final everywhere.
     pub(crate) settled: u64,
 }
@@ -242,7 +246,8 @@ impl World {
                 while again(self, after) {
                     after += 1_000;
                 }
-                after += self.chance.between(4, 54);
+                let (low, high) = self.network.usual_delay();
+                after += self.chance.between(low, high);
             }
             self.queue
                 .plan(self.now + after, Happening::Gossip { node: to, item });

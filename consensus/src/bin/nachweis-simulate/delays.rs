@@ -1,0 +1,200 @@
+//! How long a record takes, counted in message delays, and what an idle network does: figures for people
+//! (one dead validator costs at most one message delay more; an idle network is silent).
+//!
+//! Every message takes the same time, syncs and answers take none, and one record comes after the other at random
+//! moments; so what is left is the protocol.
+
+use crate::clock::Time;
+use crate::plan::{Fault, Plan};
+use crate::random::{Random, Stream};
+use crate::run;
+use crate::trace::{Trace, Words};
+use crate::violation::{Failure, Invariant, check};
+use crate::world::World;
+use std::io::{self, Write};
+
+/// One message, in ms. Timers ring and pools are asked up to 3 ms late, which this makes little of.
+const DELAY: Time = 60;
+/// Records of a distribution.
+const RECORDS: usize = 2_000;
+/// A dead validator is noticed within this time.
+const NOTICED: Time = 20_000;
+/// A record takes no longer than this.
+const PATIENCE: Time = 60_000;
+/// An idle network is watched for so long.
+const IDLE: Time = 600_000;
+
+/// Latencies in ms, ascending.
+struct Distribution(Vec<Time>);
+
+/// What an idle network did.
+struct Idle {
+    views: u64,
+    blocks: u64,
+    syncs: u64,
+    heartbeats: u64,
+    others: u64,
+    /// The first record after it, in ms.
+    first: Time,
+}
+
+/// Measures and prints everything.
+pub(crate) fn report(out: &mut dyn Write) -> io::Result<bool> {
+    writeln!(
+        out,
+        "{RECORDS} records one after the other; every message takes {DELAY} ms. Message delays from submission"
+    )?;
+    writeln!(out, "until final at the validator that took it in:\n")?;
+    writeln!(
+        out,
+        "| validators | p50 | p90 | p99 | max |\n| --- | --- | --- | --- | --- |"
+    )?;
+    for (n, dead) in [(4, None), (4, Some(1)), (7, None), (7, Some(1))] {
+        let name = match dead {
+            None => format!("{n}, all alive"),
+            Some(_) => format!("{n}, one dead for ever"),
+        };
+        match distribution(n, dead) {
+            Ok(all) => {
+                let [p50, p90, p99, max] = [500, 900, 990, 1_000].map(|at| in_delays(all.at(at)));
+                writeln!(out, "| {name} | {p50} | {p90} | {p99} | {max} |")?;
+            }
+            Err(failure) => return writeln!(out, "{name}: {failure}").map(|()| false),
+        }
+    }
+    match idle() {
+        Ok(idle) => {
+            writeln!(
+                out,
+                "\nFour validators idle for {} minutes:\n",
+                IDLE / 60_000
+            )?;
+            writeln!(
+                out,
+                "| view changes | blocks | syncs | heartbeats | other messages | next record |"
+            )?;
+            writeln!(out, "| --- | --- | --- | --- | --- | --- |")?;
+            writeln!(
+                out,
+                "| {} | {} | {} | {} | {} | {} delays |",
+                idle.views,
+                idle.blocks,
+                idle.syncs,
+                idle.heartbeats,
+                idle.others,
+                in_delays(idle.first)
+            )?;
+            Ok(true)
+        }
+        Err(failure) => writeln!(out, "idle: {failure}").map(|()| false),
+    }
+}
+
+/// With one decimal.
+fn in_delays(ms: Time) -> String {
+    let tenths = (ms * 10 + DELAY / 2) / DELAY;
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
+impl Distribution {
+    /// The latency that so many thousandths do not exceed.
+    fn at(&self, per_mille: usize) -> Time {
+        let at = (self.0.len() * per_mille).div_ceil(1_000).saturating_sub(1);
+        self.0.get(at).copied().unwrap_or(0)
+    }
+}
+
+fn world(n: usize) -> World {
+    let mut plan = Plan::calm(n as u64, n);
+    plan.slowness.sync = 0;
+    plan.slowness.answer = 0;
+    let mut world = World::new(plan, Trace::new(Words::None));
+    world.latency(DELAY, DELAY);
+    world
+}
+
+/// Submits a record to a node; how long it takes to be final there.
+fn latency(world: &mut World, node: usize) -> Result<Time, Failure> {
+    let before = world.nodes[node]
+        .process
+        .as_ref()
+        .map_or(0, |p| p.application.count());
+    let began = world.now;
+    world.submit(node);
+    let done = world.run_until_committed(node, before + 1, began + PATIENCE)?;
+    check(done, Invariant::Liveness, || world.standing())
+        .map_err(|broken| world.failure(broken))?;
+    Ok(world.now - began)
+}
+
+fn distribution(n: usize, dead: Option<usize>) -> Result<Distribution, Failure> {
+    let mut world = world(n);
+    let mut random = Random::new(n as u64, Stream::Plan);
+    world.run_until(2_000)?;
+    if let Some(node) = dead {
+        let dies = world.fault(Fault::Die { node });
+        dies.map_err(|broken| world.failure(broken))?;
+        world.run_until(world.now + NOTICED)?;
+    }
+    let mut all = Vec::with_capacity(RECORDS);
+    while all.len() < RECORDS {
+        let node = random.index(n);
+        if Some(node) == dead {
+            continue;
+        }
+        all.push(latency(&mut world, node)?);
+        world.run_until(world.now + random.between(300, 3_000))?;
+    }
+    all.sort_unstable();
+    Ok(Distribution(all))
+}
+
+fn idle() -> Result<Idle, Failure> {
+    let mut world = world(4);
+    world.run_until(2_000)?;
+    latency(&mut world, 0)?;
+    world.run_until(world.now + 10_000)?;
+    let (_, _, views) = run::silence(&world);
+    let (before, blocks) = (world.figures, world.oracle.chain.height());
+    world.run_until(world.now + IDLE)?;
+    let (_, _, views_after) = run::silence(&world);
+    let after = world.figures;
+    let heartbeats = after.heartbeats - before.heartbeats;
+    Ok(Idle {
+        views: views_after.iter().sum::<u64>() - views.iter().sum::<u64>(),
+        blocks: world.oracle.chain.height() - blocks,
+        syncs: after.syncs - before.syncs,
+        heartbeats,
+        others: after.messages - before.messages - heartbeats,
+        first: latency(&mut world, 0)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_dead_validator_costs_at_most_one_message_delay_once_noticed() {
+        let alive = distribution(4, None).expect("keeps all promises");
+        let one_dead = distribution(4, Some(1)).expect("keeps all promises");
+        for per_mille in [500, 900, 990, 1_000] {
+            let (usual, then) = (alive.at(per_mille), one_dead.at(per_mille));
+            assert!(
+                then <= usual + DELAY + DELAY / 10,
+                "{per_mille}: {then} ms after {usual} ms"
+            );
+        }
+    }
+
+    #[test]
+    fn an_idle_network_does_nothing_and_then_takes_four_message_delays() {
+        let idle = idle().expect("keeps all promises");
+        assert_eq!(
+            (idle.views, idle.blocks, idle.syncs, idle.others),
+            (0, 0, 0, 0)
+        );
+        assert!(idle.heartbeats > 0);
+        assert!(idle.first <= 4 * DELAY + DELAY / 10, "{} ms", idle.first);
+    }
+}
