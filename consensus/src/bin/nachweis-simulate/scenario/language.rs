@@ -58,6 +58,13 @@ pub(crate) enum Command {
         node: Nodes,
         count: u64,
     },
+    /// Something comes in that no block may include yet.
+    Park(Nodes),
+    /// A byzantine validator shows two votes that exclude each other to one node.
+    Contradict {
+        node: usize,
+        to: usize,
+    },
     /// A change of the set, by its number.
     Change {
         number: u64,
@@ -358,6 +365,13 @@ fn happening(name: &str, words: &mut Words<'_>) -> Parsed<Command> {
             let many = words.takes("times");
             let count = if many { words.number()? } else { 1 };
             Command::Submit { node, count }
+        }
+        "park" => Command::Park(words.nodes()?),
+        "contradict" => {
+            let node = words.count()?;
+            words.takes("to");
+            let to = words.count()?;
+            Command::Contradict { node, to }
         }
         "change" => {
             let number = words.number()?;

@@ -243,6 +243,12 @@ fn arrange(world: &mut World, command: &Command) {
             let change = Item::Change(Change::decide(number, bits(leaves), bits(joins)));
             world.push(0, change);
         }
+        Command::Park(nodes) => {
+            for node in resolve(world, nodes) {
+                world.ask_work(node);
+            }
+        }
+        Command::Contradict { node, to } => world.contradict(*node, *to),
         Command::Split(one, other) => {
             let mut kinds = Kind::all();
             kinds.remove(&Kind::Records);

@@ -168,7 +168,7 @@ impl World {
     }
 
     /// `WorkChanged` follows soon; one stands for several changes.
-    pub(super) fn ask_work(&mut self, node: usize) {
+    pub(crate) fn ask_work(&mut self, node: usize) {
         let process = self.nodes[node].process.as_mut();
         if let Some(process) = process.filter(|process| !process.work_asked) {
             process.work_asked = true;

@@ -3,10 +3,15 @@
 use super::World;
 use super::happen::Happening;
 use crate::clock::Time;
+use crate::crypto::fold;
 use crate::filter::{Fate, Kind};
 use crate::plan::Weather;
 use crate::violation::Failure;
 use consensus::Message;
+use ledger::hash::{BlockHash, Hash};
+use ledger::header::BlockRef;
+use ledger::vote::{Statement, Vote, VoteKind};
+use std::sync::Arc;
 
 /// Past the end of every scenario.
 pub(crate) const NEVER: Time = 1 << 50;
@@ -69,6 +74,43 @@ impl World {
             let process = world.nodes[node].process.as_ref();
             process.is_some_and(|process| process.application.count() >= count)
         })
+    }
+
+    /// A byzantine validator shows two votes of the current view that exclude each other to one node alone.
+    pub(crate) fn contradict(&mut self, node: usize, to: usize) {
+        let Some(process) = &self.nodes[to].process else {
+            return;
+        };
+        let status = process.engine.status();
+        let Some(info) = self.roster.epoch(status.epoch) else {
+            return;
+        };
+        let Some(index) = self.roster.index_in(info, node) else {
+            return;
+        };
+        let signer = self.roster.signer(node);
+        let votes = [1, 2].map(|byte| {
+            let statement = Statement {
+                kind: VoteKind::Notarize,
+                view: status.view,
+                block: BlockRef {
+                    height: status.committed.height.saturating_add(1),
+                    hash: BlockHash(Hash([byte; 32])),
+                },
+            };
+            Vote {
+                epoch: status.epoch,
+                view: statement.view,
+                kind: statement.kind,
+                block: statement.block,
+                signer: index,
+                signature: signer.sign(&statement.sign_bytes(info.context())),
+            }
+        });
+        for vote in votes {
+            let bytes: Arc<[u8]> = Message::Vote(vote).encode().into();
+            self.transmit(node, to, &bytes, fold(0, &bytes));
+        }
     }
 
     /// A node dies, and its journal is gone when it starts again.
