@@ -13,7 +13,7 @@ pub(crate) type Frame = (Block, Option<Certificate>);
 const PAGE: usize = 128;
 
 /// One node's disk. Everything in it is synced.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Disk {
     /// All records, in order.
     pub(crate) journal: Vec<Record>,

@@ -8,6 +8,7 @@ use crate::clock::{Clock, Time};
 use crate::crypto::Crypto;
 use crate::items::Change;
 use crate::random::{Random, Stream};
+use crate::world::NEVER;
 use consensus::{Rules, Timing};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +21,10 @@ pub(crate) enum Fault {
     Stop { node: usize, down: Time },
     /// A process dies and is started again with an older journal, or an empty one.
     Forget { node: usize, down: Time },
+    /// A process dies and its journal is lost, for all to see: it is started again in quarantine.
+    Lose { node: usize, down: Time },
+    /// A second computer starts with a copy of all that a node has.
+    Clone { from: usize, to: usize },
     /// A process dies and is never started again.
     Die { node: usize },
     /// Nodes hear only those of their own group, for so long.
@@ -33,15 +38,18 @@ pub(crate) enum Fault {
 /// A second computer with a validator's keys.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Double {
-    /// Indistinguishable from the first.
+    /// Indistinguishable from the first, from the beginning on.
     Twin(usize),
+    /// Started from a copy of the first one's disk, some time.
+    Clone(usize, Time),
 }
 
 impl Double {
     /// Whose keys it has.
     pub(crate) const fn owner(self) -> usize {
-        let Self::Twin(owner) = self;
-        owner
+        match self {
+            Self::Twin(owner) | Self::Clone(owner, _) => owner,
+        }
     }
 }
 
@@ -94,6 +102,8 @@ pub(crate) struct Plan {
     pub(crate) load: Vec<(Time, usize)>,
     /// When a change of the set is decided.
     pub(crate) changes: Vec<(Time, Change)>,
+    /// Whether so few are faulty that everything must become final.
+    pub(crate) is_live: bool,
     /// So many of a thousand processes die soon after their epoch has ended.
     pub(crate) dies_at_switch: u64,
     /// From here on the network is good, every process is up, and nothing more goes wrong.
@@ -127,6 +137,7 @@ impl Plan {
             faults: Vec::new(),
             load: Vec::new(),
             changes: Vec::new(),
+            is_live: true,
             dies_at_switch: 0,
             gst: 0,
         }
@@ -156,9 +167,13 @@ impl Plan {
         plan.draw_clocks(&mut random);
         plan.draw_crashes(&mut random);
         plan.draw_load(&mut random);
+        if random.chance(200) {
+            plan.draw_losses(&mut random);
+        }
         if random.chance(500) {
             plan.draw_epochs(&mut random);
         }
+        plan.place_doubles();
         plan
     }
 
@@ -241,7 +256,13 @@ impl Plan {
             let mut mischief: Vec<_> = ALL.to_vec();
             random.shuffle(&mut mischief);
             mischief.truncate(random.index(4) + 1);
-            if mischief.contains(&Mischief::Amnesia) {
+            if mischief.contains(&Mischief::Twins) {
+                self.doubles.push(Double::Twin(node));
+            }
+            if mischief.contains(&Mischief::Amnesia) && random.chance(300) {
+                let at = random.below(self.gst);
+                self.doubles.push(Double::Clone(node, at));
+            } else if mischief.contains(&Mischief::Amnesia) {
                 for _ in 0..random.between(1, 3) {
                     let at = random.below(self.gst);
                     let down = random.between(50, 2_550);
@@ -333,6 +354,66 @@ impl Plan {
             self.load.push((at, node));
         }
         self.load.sort_unstable();
+    }
+}
+
+impl Plan {
+    /// The journals of some honest validators are lost, once or several times. Until its floor is reached, such a
+    /// validator counts among the faulty; with f others it is still safe, but may not come back.
+    fn draw_losses(&mut self, random: &mut Random) {
+        let faulty = self.faulty();
+        let room = self.f().saturating_sub(faulty);
+        let count = if room == 0 {
+            self.is_live = false;
+            1
+        } else {
+            random.between(1, room as u64)
+        };
+        for _ in 0..count {
+            let node = random.index(self.n);
+            if self.is_faulty(node) {
+                continue;
+            }
+            for _ in 0..random.between(1, 3) {
+                let at = random.below(self.gst);
+                let down = random.between(50, 2_550);
+                self.faults.push((at, Fault::Lose { node, down }));
+            }
+        }
+    }
+
+    /// Number of validators of the first epoch that do not do their duty, or not always.
+    fn faulty(&self) -> usize {
+        (0..self.n).filter(|node| self.is_faulty(*node)).count()
+    }
+
+    fn is_faulty(&self, node: usize) -> bool {
+        // A jump of all clocks is nobody's own fault.
+        self.byzantine.contains_key(&node)
+            || self.dead.contains(&node)
+            || self.loses_journal(node)
+            || (!self.all_clocks_jump() && self.clock_jumps(node))
+    }
+
+    /// Whether a validator's journal is lost at some time.
+    pub(crate) fn loses_journal(&self, node: usize) -> bool {
+        let mut faults = self.faults.iter();
+        faults.any(|(_, fault)| matches!(fault, Fault::Lose { node: loses, .. } if *loses == node))
+    }
+
+    /// Second computers come last.
+    fn place_doubles(&mut self) {
+        for (number, double) in self.doubles.iter().enumerate() {
+            let node = self.validators() + number;
+            self.clocks.push(self.clocks[double.owner()]);
+            match *double {
+                Double::Twin(_) => self.starts.push(0),
+                Double::Clone(from, at) => {
+                    self.starts.push(NEVER);
+                    self.faults.push((at, Fault::Clone { from, to: node }));
+                }
+            }
+        }
     }
 }
 
@@ -434,14 +515,9 @@ impl Plan {
 
     /// Whether at most f of these are faulty.
     fn stands(&self, members: &[usize]) -> bool {
-        // A jump of all clocks is nobody's own fault.
-        let all_jump = self.all_clocks_jump();
-        let faulty = members.iter().filter(|member| {
-            self.byzantine.contains_key(member)
-                || self.dead.contains(member)
-                || (!all_jump && self.clock_jumps(**member))
-        });
-        members.len() >= 4 && faulty.count() <= (members.len() - 1) / 3
+        let faulty = members.iter().filter(|member| self.is_faulty(**member));
+        let f = (members.len() - 1) / 3;
+        members.len() >= 4 && (!self.is_live || faulty.count() <= f)
     }
 }
 

@@ -47,6 +47,9 @@ impl Outcome {
 
 fn whole(world: &mut World) -> Result<(), Failure> {
     let gst = world.plan.gst;
+    if !world.plan.is_live {
+        return world.run_until(gst + LIVENESS);
+    }
     finish(world, gst + LIVENESS + 2_000)?;
     let last = world.plan.load.last().map_or(0, |(at, _)| *at);
     world.figures.settled = world.now - gst.max(last);
@@ -55,6 +58,7 @@ fn whole(world: &mut World) -> Result<(), Failure> {
     }
     rest(world)?;
     power_cut(world)?;
+    rely_on_returned(world)?;
     wake(world, WAKE)
 }
 
@@ -88,8 +92,9 @@ pub(crate) fn rest(world: &mut World) -> Result<(), Failure> {
     .map_err(|violation| world.failure(violation))
 }
 
-/// Most records that recovery needs once all is final: the epoch, the finalization, own votes of its view, and one
-/// pair of votes for each validator that misbehaved.
+/// Most records that recovery needs once all is final: the epoch, the finalization, own votes of its view, what is
+/// known of lost journals; besides a nullification for each dead leader, and one pair of votes for each epoch in which a
+/// validator misbehaved.
 const NEEDED: usize = 8;
 
 /// Every second seed: all journals are pruned to what is needed, which is little; then all processes die and start.
@@ -100,9 +105,16 @@ fn power_cut(world: &mut World) -> Result<(), Failure> {
     for node in 0..world.plan.nodes() {
         let pruned = world.prune_at_rest(node)?;
         check(
-            pruned.is_none_or(|records| records <= NEEDED + world.plan.nodes()),
+            pruned.is_none_or(|records| {
+                records <= NEEDED + world.plan.nodes() + world.oracle.misdeeds()
+            }),
             Invariant::Bounds,
-            || format!("#{node} still needs {pruned:?} records when all is final"),
+            || {
+                format!(
+                    "#{node} still needs {pruned:?} records when all is final: {:?}",
+                    world.nodes[node].disk.journal
+                )
+            },
         )
         .map_err(|violation| world.failure(violation))?;
         world.crash(node);
@@ -110,6 +122,46 @@ fn power_cut(world: &mut World) -> Result<(), Failure> {
     for node in 0..world.plan.nodes() {
         world
             .start(node)
+            .map_err(|violation| world.failure(violation))?;
+    }
+    Ok(())
+}
+
+/// Records that bring the chain to the floor of whoever lost its journal.
+const FLOOR: usize = 3;
+
+/// Whoever lost its journal votes again, with a little work at most: as many others may die now.
+fn rely_on_returned(world: &mut World) -> Result<(), Failure> {
+    let lost = |node: usize| world.plan.loses_journal(node);
+    if !(0..world.plan.n).any(lost) {
+        return Ok(());
+    }
+    for _ in 0..FLOOR {
+        world.run_until(world.now + 3_000)?;
+        if world.all_vote() {
+            break;
+        }
+        wake(world, WAKE)?;
+    }
+    check(world.all_vote(), Invariant::Liveness, || world.standing())
+        .map_err(|violation| world.failure(violation))?;
+    let members: Vec<_> = world
+        .watched()
+        .map(|node| node.index)
+        .filter(|node| {
+            world
+                .roster
+                .newest()
+                .index_of(&world.roster.peers[*node])
+                .is_some()
+        })
+        .collect();
+    let (returned, others): (Vec<_>, Vec<_>) = members
+        .into_iter()
+        .partition(|node| world.plan.loses_journal(*node));
+    for node in others.into_iter().take(returned.len()) {
+        world
+            .fault(Fault::Die { node })
             .map_err(|violation| world.failure(violation))?;
     }
     Ok(())

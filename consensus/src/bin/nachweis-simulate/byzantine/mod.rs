@@ -20,6 +20,7 @@ mod not_leader;
 mod replay;
 mod selective;
 mod stale_parent;
+pub(crate) mod twins;
 mod vote_all;
 mod withholding;
 mod wrong_time;
@@ -61,10 +62,11 @@ pub(crate) enum Mischief {
     Late,
     BeyondSeal,
     Amnesia,
+    Twins,
 }
 
 /// All of them.
-pub(crate) const ALL: [Mischief; 19] = [
+pub(crate) const ALL: [Mischief; 20] = [
     Mischief::Selective,
     Mischief::Equivocation,
     Mischief::DoubleVote,
@@ -84,6 +86,7 @@ pub(crate) const ALL: [Mischief; 19] = [
     Mischief::Late,
     Mischief::BeyondSeal,
     Mischief::Amnesia,
+    Mischief::Twins,
 ];
 
 /// One way to misbehave.
@@ -120,6 +123,7 @@ fn behaviour(mischief: Mischief) -> Box<dyn Behaviour> {
         Mischief::WrongTime => Box::new(wrong_time::WrongTime::default()),
         Mischief::Late => Box::new(late::Late::default()),
         Mischief::BeyondSeal => Box::new(beyond_seal::BeyondSeal),
+        Mischief::Twins => Box::new(twins::Twins),
         Mischief::Amnesia => Box::new(amnesia::Amnesia),
     }
 }

@@ -96,6 +96,11 @@ impl Misdeeds {
         Ok(())
     }
 
+    /// How many were shown.
+    pub(super) fn count(&self) -> usize {
+        self.shown.len()
+    }
+
     /// How many were shown and are not on the chain, although they still may be put there.
     pub(super) fn missing(
         &self,

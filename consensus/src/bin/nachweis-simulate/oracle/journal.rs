@@ -44,12 +44,12 @@ impl Written {
 /// A new segment replaces the journal.
 pub(super) fn pruned(
     node: usize,
-    validators: usize,
+    misdeeds: usize,
     status: &EngineStatus,
     records: &[Record],
 ) -> Checked {
     let open = status.view.0 - status.finalized_view.0;
-    let bound = FIXED + BLOCKS + validators as u64 + 6 * (open + 1);
+    let bound = FIXED + BLOCKS + misdeeds as u64 + 6 * (open + 1);
     check(records.len() as u64 <= bound, Invariant::Journal, || {
         format!(
             "#{node} keeps {} records with {open} open views",

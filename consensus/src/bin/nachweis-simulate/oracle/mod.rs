@@ -177,7 +177,7 @@ impl Oracle {
             return Ok(());
         }
         self.written_by[node].replace(records);
-        journal::pruned(node, self.honest.len(), status, records)
+        journal::pruned(node, self.misdeeds.count(), status, records)
     }
 
     /// A node's engine took in a vote that was verified.
@@ -250,6 +250,11 @@ impl Oracle {
             return Ok(());
         }
         self.misdeeds.shown(node, roster, &self.honest, (a, b))
+    }
+
+    /// How much evidence honest nodes handed out, counted once for each epoch and validator.
+    pub(crate) fn misdeeds(&self) -> usize {
+        self.misdeeds.count()
     }
 
     /// How much evidence an honest node handed out that is not on the chain yet.

@@ -2,16 +2,17 @@
 
 use super::World;
 use super::happen::{Frame, Happening, Inside};
-use crate::byzantine::{Frames, Outgoing};
+use crate::byzantine::{Frames, Outgoing, twins};
 use crate::crypto::fold;
 use crate::items::Item;
 use crate::node::{Process, spec};
-use crate::plan::Fault;
+use crate::plan::{Double, Fault};
 use crate::trace;
 use crate::violation::{Checked, Failure, Invariant, broken, check};
 use consensus::message::{SyncReq, SyncResp};
 use consensus::{Event, Message, Mono, Output, Peer, Seq, ServeRequest, Tip};
 use ledger::evidence::Evidence;
+use ledger::id::View;
 use ledger::vote::{Vote, VoteKind};
 use std::sync::Arc;
 
@@ -346,11 +347,26 @@ impl World {
         }
     }
 
+    /// Whether a node and another hear each other, as far as the first is a twin.
+    fn twins_hear(&self, node: usize, other: usize) -> bool {
+        let owner = self.roster.owner(node);
+        let is_twin = |double: &Double| matches!(double, Double::Twin(of) if *of == owner);
+        if self.script.is_some() || !self.plan.doubles.iter().any(is_twin) {
+            return true;
+        }
+        let process = self.nodes[node].process.as_ref();
+        let view = process.map_or(View(0), |process| process.last_status.view);
+        twins::hears(owner, node == owner, other, view)
+    }
+
     pub(super) fn transmit(&mut self, from: usize, to: usize, bytes: &Arc<[u8]>, hash: u64) {
         let incarnation = self.nodes[from].incarnations;
         let Some(generation) = self.network.connection(from, incarnation, to) else {
             return;
         };
+        if !(self.twins_hear(from, to) && self.twins_hear(to, from)) {
+            return;
+        }
         let Some(late) = self.lateness(from, to, bytes) else {
             return;
         };

@@ -30,6 +30,16 @@ impl World {
                 let kept = self.chance.index(journal.len() + 1);
                 journal.truncate(kept);
             }
+            Fault::Lose { node, down } => {
+                self.crash_for(node, down);
+                self.nodes[node].disk.lose_journal();
+                self.oracle.expect_quarantine(node);
+            }
+            Fault::Clone { from, to } => {
+                let disk = self.nodes[from].disk.clone();
+                self.nodes[to].disk = disk;
+                self.start(to)?;
+            }
             Fault::Die { node } => {
                 self.crash(node);
                 self.nodes[node].gone = true;

@@ -181,6 +181,18 @@ impl World {
             .filter(|node| !node.gone && self.oracle.is_honest(node.index))
     }
 
+    /// Whether all honest members of the newest epoch that run vote.
+    pub(crate) fn all_vote(&self) -> bool {
+        let info = self.roster.newest();
+        let mut members = self
+            .watched()
+            .filter(|node| self.roster.index_in(info, node.index).is_some());
+        members.all(|node| {
+            let process = node.process.as_ref();
+            process.is_some_and(|process| process.engine.status().is_voting())
+        })
+    }
+
     /// Where everybody stands, for people.
     pub(crate) fn standing(&self) -> String {
         let all = self.oracle.chain.expected();
