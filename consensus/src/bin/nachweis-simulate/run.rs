@@ -93,8 +93,8 @@ pub(crate) fn rest(world: &mut World) -> Result<(), Failure> {
 }
 
 /// Most records that recovery needs once all is final: the epoch, the finalization, own votes of its view, what is
-/// known of lost journals; besides a nullification for each dead leader, and one pair of votes for each epoch in which a
-/// validator misbehaved.
+/// known of lost journals; besides, for each view that was given up while nothing was to do, its nullification and the
+/// own vote; and one pair of votes for each epoch in which a validator misbehaved.
 const NEEDED: usize = 8;
 
 /// Every second seed: all journals are pruned to what is needed, which is little; then all processes die and start.
@@ -104,10 +104,11 @@ fn power_cut(world: &mut World) -> Result<(), Failure> {
     }
     for node in 0..world.plan.nodes() {
         let pruned = world.prune_at_rest(node)?;
+        let status = world.nodes[node].process.as_ref().map(|p| p.last_status);
+        let open = status.map_or(0, |status| status.view.0 - status.finalized_view.0);
+        let open = usize::try_from(open).unwrap_or(usize::MAX);
         check(
-            pruned.is_none_or(|records| {
-                records <= NEEDED + world.plan.nodes() + world.oracle.misdeeds()
-            }),
+            pruned.is_none_or(|records| records <= NEEDED + 2 * open + world.oracle.misdeeds()),
             Invariant::Bounds,
             || {
                 format!(
