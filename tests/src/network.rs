@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 /// How long a network may take until every node says that it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
-/// How long a node may take to end after SIGTERM.
-const STOP_WITHIN: Duration = Duration::from_secs(15);
+/// How long a node may take to end after SIGTERM: it closes its index, which may be a large one on a busy machine.
+const STOP_WITHIN: Duration = Duration::from_secs(120);
 
 /// What is written to `network.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -269,7 +269,7 @@ impl Network {
     /// `kill -9`, and waits until the process is gone.
     ///
     /// # Errors
-    /// If it is still there after 15 seconds.
+    /// If it is still there after two minutes.
     pub fn kill(&mut self, at: usize) -> io::Result<()> {
         self.end(at, Signal::KILL)
     }
@@ -277,7 +277,7 @@ impl Network {
     /// SIGTERM, and waits until the process is gone.
     ///
     /// # Errors
-    /// If it is still there after 15 seconds.
+    /// If it is still there after two minutes.
     pub fn stop(&mut self, at: usize) -> io::Result<()> {
         self.end(at, Signal::TERM)
     }
@@ -301,7 +301,7 @@ impl Network {
     /// Ends every process that this network started, and no other.
     ///
     /// # Errors
-    /// If one is still there after 15 seconds.
+    /// If one is still there after two minutes.
     pub fn stop_all(&mut self) -> io::Result<()> {
         for at in 0..self.manifest.nodes.len() {
             self.signal(at, Signal::TERM);

@@ -82,6 +82,7 @@ fn made(network: &Network, records: u64) -> Result<(), Failure> {
     synthetic::fill(network, 0, records, |_| ())?;
     say("archive made in", &format!("{:.1?}", start.elapsed()))?;
     rebuild(network, records)?;
+    audit(network, records)?;
     disk(&network.manifest().nodes[0].dir, records)
 }
 
