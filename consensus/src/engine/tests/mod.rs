@@ -18,5 +18,6 @@ mod hostile;
 mod network;
 mod proposing;
 mod rejoin;
+mod restart;
 mod spreading;
 mod voting;
