@@ -220,7 +220,11 @@ fn body_of(items: &[CheckedItem]) -> Option<Body> {
     Body::new(items.iter().map(CheckedItem::bytes).collect())
 }
 
-fn check_delivery(header: &Header, body: &Body) -> Result<(), BadDelivery> {
+/// Whether a body is that of its header: length and root.
+///
+/// # Errors
+/// [`BadDelivery`] says nothing about the block.
+pub fn check_delivery(header: &Header, body: &Body) -> Result<(), BadDelivery> {
     let (found, expected) = (body.len(), header.body_len);
     if found != u64::from(expected) {
         return Err(BadDelivery::Length { found, expected });

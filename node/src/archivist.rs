@@ -195,7 +195,13 @@ impl Archivist {
 }
 
 /// A block as the archive keeps it.
-fn payload(block: &consensus::Block, finalization: Option<Certificate>) -> Result<Vec<u8>, Fatal> {
+///
+/// # Errors
+/// [`Fatal::Misuse`] if it is over the frame's limit.
+pub fn payload(
+    block: &consensus::Block,
+    finalization: Option<Certificate>,
+) -> Result<Vec<u8>, Fatal> {
     let bytes = [codec::encode(&block.header).as_slice(), &block.body].concat();
     let block = bytes.try_into().map_err(|_over| Fatal::Misuse {
         path: PathBuf::from("archive"),

@@ -13,6 +13,7 @@ use crate::mempool::{Pending, PoolError};
 use crate::states::States;
 use crate::storage::index::{self, ReadError};
 use crate::storage::{archive, log_hashes};
+use crate::{repair, scrub};
 use ledger::hash::{Hash, SubmissionHash};
 use ledger::header::Header;
 use ledger::id::{AuthorityId, Epoch, Height, TimeMs, TreeSize, ValidatorIndex, View};
@@ -266,6 +267,8 @@ struct Shared {
     desk: Mutex<Desk>,
     counters: Counters,
     conduct: Conduct,
+    repairs: repair::Desk,
+    scrub: scrub::Progress,
 }
 
 /// Who waits for which submission, and what became of those that left the pool.
@@ -304,6 +307,8 @@ impl Chain {
             submissions,
             desk: Mutex::default(),
             counters: Counters::default(),
+            repairs: repair::Desk::default(),
+            scrub: scrub::Progress::default(),
         };
         (Self(Arc::new(shared)), inlet)
     }
@@ -376,6 +381,16 @@ impl Chain {
     /// What the node says of itself.
     pub fn status(&self) -> NodeStatus {
         self.0.status.borrow().clone()
+    }
+
+    /// Where answers to the archive's repairs are handed in.
+    pub fn repairs(&self) -> &repair::Desk {
+        &self.0.repairs
+    }
+
+    /// How far the scrub is.
+    pub fn scrub(&self) -> &scrub::Progress {
+        &self.0.scrub
     }
 
     /// What the node counts.

@@ -105,6 +105,14 @@ pub struct Storage {
     pub index_cache_bytes: u64,
     /// Free bytes below which the node does not start and takes no submissions.
     pub min_free_bytes: u64,
+    /// Free bytes below which a running node stops.
+    pub stop_free_bytes: u64,
+    /// Length of an archive segment, in bytes.
+    pub segment_bytes: u64,
+    /// Pace of the scrub, in MiB per second; 0 = no scrub.
+    pub scrub_mib_per_s: u64,
+    /// Pause between two passes of the scrub, in seconds.
+    pub scrub_pause_s: u64,
 }
 
 /// Receipts.
@@ -283,6 +291,30 @@ impl Config {
             1 << 20,
             u64::MAX,
         )?;
+        within(
+            "storage.stop_free_bytes",
+            self.storage.stop_free_bytes,
+            0,
+            self.storage.min_free_bytes,
+        )?;
+        within(
+            "storage.segment_bytes",
+            self.storage.segment_bytes,
+            1 << 10,
+            1 << 30,
+        )?;
+        within(
+            "storage.scrub_mib_per_s",
+            self.storage.scrub_mib_per_s,
+            0,
+            10_000,
+        )?;
+        within(
+            "storage.scrub_pause_s",
+            self.storage.scrub_pause_s,
+            0,
+            31_536_000,
+        )?;
         let unproved = number(self.receipts.max_unproved_blocks);
         within("receipts.max_unproved_blocks", unproved, 16, 65_536)
     }
@@ -371,6 +403,15 @@ genesis = "genesis.nachweis"
 index_cache_bytes = 67108864
 # Free bytes on the data disk below which the node does not start and takes no submissions (507).
 min_free_bytes = 268435456
+# Free bytes below which a running node stops by itself (exit code 75), so that no write meets a full disk;
+# less than min_free_bytes.
+stop_free_bytes = 67108864
+# Length at which an archive segment is closed, in bytes.
+segment_bytes = 67108864
+# The scrub reads all that is archived again and again, so that damage is found while peers can still repair it: its
+# pace in MiB per second (0 = off), and the pause between two passes in seconds.
+scrub_mib_per_s = 4
+scrub_pause_s = 3600
 
 [receipts]
 # Final blocks that may wait for their cosignatures while receipts are still made for the newest provable one.

@@ -20,6 +20,8 @@ pub enum Exit {
     Refused,
     /// An own bug.
     Internal,
+    /// Stopped by itself, cleanly, because the disk is nearly full.
+    DiskNearlyFull,
     /// A write or sync failed, or two histories are on the disk: an operator must look.
     Fatal,
 }
@@ -35,6 +37,7 @@ impl Exit {
             Self::Refused => 4,
             Self::Internal => 70,
             Self::Fatal => 74,
+            Self::DiskNearlyFull => 75,
         }
     }
 }
@@ -53,6 +56,26 @@ impl From<Exit> for ExitCode {
 pub fn abort(what: &dyn std::error::Error) -> ! {
     tracing::error!(error = %Chain(what), "fatal: the process ends now");
     std::process::exit(i32::from(Exit::Fatal.code()))
+}
+
+/// Makes a panic end the process with a code of its own instead of a signal: [`Exit::Internal`], or [`Exit::Fatal`] where the
+/// index's store gives up, which it does when a write or sync fails while it is closed.
+pub fn on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        let of_store = |place: &std::panic::Location<'_>| place.file().contains("/sled-");
+        let exit = if panic.location().is_some_and(of_store) {
+            Exit::Fatal
+        } else {
+            Exit::Internal
+        };
+        #[expect(
+            clippy::exit,
+            reason = "after a panic nothing is unwound: the process ends here"
+        )]
+        std::process::exit(i32::from(exit.code()));
+    }));
 }
 
 /// An error with its sources, on one line.

@@ -42,6 +42,8 @@ pub mod node;
 pub mod publisher;
 pub mod receipts;
 pub mod recovery;
+pub mod repair;
+pub mod scrub;
 pub mod states;
 pub mod storage;
 #[cfg(test)]

@@ -96,6 +96,12 @@ pub struct Snapshot {
     pub peers: u64,
     /// 1 while there is something that a person must look at.
     pub alarm: u64,
+    /// Blocks of the archive that are damaged and not repaired yet.
+    pub damaged_blocks: u64,
+    /// Segments of the archive that are not on this disk.
+    pub segments_away: u64,
+    /// Block that the scrub read last.
+    pub scrub_height: u64,
 }
 
 /// All of a node's metrics. Cheap to clone.
@@ -126,6 +132,9 @@ struct Gauges {
     pool_bytes: Gauge,
     peers: Gauge,
     alarm: Gauge,
+    damaged_blocks: Gauge,
+    segments_away: Gauge,
+    scrub_height: Gauge,
 }
 
 impl Default for Metrics {
@@ -149,6 +158,7 @@ impl Metrics {
         metrics
     }
 
+    #[expect(clippy::too_many_lines, reason = "one list of names and help texts")]
     fn register(&self) -> Registry {
         let mut r = Registry::with_prefix(PREFIX);
         let m = self.clone();
@@ -203,6 +213,21 @@ impl Metrics {
             ("pool_bytes", "Memory of pending submissions", g.pool_bytes),
             ("peers_connected", "Validators with a connection", g.peers),
             ("alarm", "1 while a person must look at something", g.alarm),
+            (
+                "archive_damaged_blocks",
+                "Damaged blocks of the archive that are not repaired yet",
+                g.damaged_blocks,
+            ),
+            (
+                "archive_segments_away",
+                "Segments of the archive that are not on this disk",
+                g.segments_away,
+            ),
+            (
+                "scrub_height",
+                "Block that the scrub read last",
+                g.scrub_height,
+            ),
         ];
         for (name, help, gauge) in gauges {
             r.register(name, help, gauge);
@@ -226,6 +251,9 @@ impl Metrics {
             (&g.pool_bytes, now.pool_bytes),
             (&g.peers, now.peers),
             (&g.alarm, now.alarm),
+            (&g.damaged_blocks, now.damaged_blocks),
+            (&g.segments_away, now.segments_away),
+            (&g.scrub_height, now.scrub_height),
         ];
         for (gauge, value) in values {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

@@ -22,8 +22,12 @@ use crate::identity::Identity;
 use crate::mesh::Mesh;
 use crate::publisher::{self, Publisher};
 use crate::recovery::Recovered;
+use crate::repair::{self, Repair};
+use crate::scrub::Scrub;
+use crate::storage::archive::Archive;
 use consensus::{
-    Archived, Ed25519, Engine, Identity as Voter, Record, RecoverError, Rules, Setup, Timing,
+    Archived, Ed25519, Engine, EpochInfo, Identity as Voter, Record, RecoverError, Rules, Setup,
+    Timing,
 };
 use ledger::evidence::Evidence;
 use ledger::id::ValidatorIndex;
@@ -108,6 +112,7 @@ pub struct Prepared {
     submissions: mpsc::Receiver<crate::chain::Submit>,
     engine: Engine,
     evidence: Vec<Evidence>,
+    epochs: Arc<[EpochInfo]>,
     recovered: Recovered,
     kept: Option<(cosigner::Decided, cosigner::KeptNote)>,
 }
@@ -123,6 +128,7 @@ impl Prepared {
         signing: &Signing,
     ) -> Result<Self, StartError> {
         let evidence = recovered.records.iter().filter_map(evidence).collect();
+        let epochs = epochs(&recovered);
         let engine = engine(&mut recovered, config, signing)?;
         let provable = recovered.provable.take();
         let kept = provable.as_ref().map(|(provable, note)| {
@@ -143,11 +149,15 @@ impl Prepared {
             log: recovered.log.reader(),
         };
         let (chain, submissions) = Chain::new(parts);
+        if let Some(alarm) = recovered.alarm.take() {
+            chain.update_status(|status| status.alarm = Some(alarm));
+        }
         Ok(Self {
             chain,
             submissions,
             engine,
             evidence,
+            epochs,
             recovered,
             kept,
         })
@@ -177,6 +187,7 @@ impl Prepared {
             submissions,
             engine,
             evidence,
+            epochs,
             recovered,
             kept,
         } = self;
@@ -249,12 +260,20 @@ impl Prepared {
             publisher: to_publisher.clone(),
             archived: archived_inlet,
         };
+        let repair = repair(&chain, &archive, epochs, Arc::clone(&mesh));
         let archivist = Archivist {
             chain: chain.clone(),
             archive,
             log,
             commits: commit_inlet,
             listeners,
+        };
+        let stop = CancellationToken::new();
+        let scrub = Scrub {
+            chain: chain.clone(),
+            pace: config.storage.scrub_mib_per_s.saturating_mul(1 << 20),
+            pause: Duration::from_secs(config.storage.scrub_pause_s),
+            stop: stop.clone(),
         };
         let (journal, journal_thread) = driver::journal::spawn(chain.clone(), journal)?;
         let (first, second, third) = (runtime.clone(), runtime.clone(), runtime);
@@ -263,13 +282,14 @@ impl Prepared {
             thread("executor", move || executor.run(&first))?,
             thread("cosigner", move || cosigner.run(&second, cosigner_inlet))?,
             thread("archivist", move || archivist.run())?,
+            thread("scrub", move || scrub.run())?,
         ];
         let publisher = thread("publisher", move || publisher.run(&third))?;
         let mut tasks = JoinSet::new();
         let to_mesh = Arc::clone(&mesh);
         let (ingress, port) =
             ingress::open(chain.clone(), to_mesh, gossip, to_cosigner, &mut tasks);
-        let stop = CancellationToken::new();
+        tasks.spawn(repair.run());
         let driver = Driver::new(driver::Parts {
             engine,
             clock: Clock::start(),
@@ -295,6 +315,32 @@ impl Prepared {
             threads,
             publisher: (to_publisher, publisher),
         })
+    }
+}
+
+/// What fetches damaged blocks from the connected validators.
+fn repair(
+    chain: &Chain,
+    archive: &Archive,
+    epochs: Arc<[EpochInfo]>,
+    mesh: Arc<dyn Mesh>,
+) -> Repair {
+    let asked = chain.clone();
+    let connected = move || {
+        let (set, status) = (asked.founding().set(), asked.status());
+        let connected = status.peers.iter().filter(|peer| peer.connected);
+        let members = connected.filter_map(|peer| set.get(peer.validator));
+        members
+            .map(|member| consensus::Peer(member.network))
+            .collect()
+    };
+    Repair {
+        archive: archive.reader(),
+        repairer: archive.repairer(),
+        epochs,
+        mesh,
+        connected: Arc::new(connected),
+        desk: chain.repairs().clone(),
     }
 }
 
@@ -337,6 +383,14 @@ fn evidence(record: &Record) -> Option<Evidence> {
         Record::Evidence { a, b } => Evidence::new(*a, *b),
         _ => None,
     }
+}
+
+/// The epochs whose blocks can be verified by their certificates.
+fn epochs(recovered: &Recovered) -> Arc<[EpochInfo]> {
+    let previous = recovered.previous.iter().map(|sealed| sealed.spec.clone());
+    let known = previous.chain([recovered.epoch.clone()]);
+    let first = repair::check::first_epoch(&recovered.founding);
+    known.map(EpochInfo::new).chain([first]).collect()
 }
 
 fn engine(

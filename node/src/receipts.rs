@@ -75,6 +75,9 @@ pub enum ReceiptError {
     /// The state cannot be read.
     #[error(transparent)]
     State(#[from] StateUnavailable),
+    /// The log's hashes do not lead from a leaf to the cosigned root.
+    #[error("the log's hashes around index {0} are damaged")]
+    LogDamaged(LeafIndex),
     /// The log's hashes cannot be read.
     #[error("log")]
     Log(#[from] log_hashes::ReadError),
@@ -110,7 +113,8 @@ pub fn receipts(
         key_proofs: HashMap::new(),
         authorities: BTreeMap::new(),
     };
-    let trailer_path = workshop.path(LeafIndex(provable.size.0.saturating_sub(1)))?;
+    let last = LeafIndex(provable.size.0.saturating_sub(1));
+    let trailer_path = workshop.path(last, &workshop.trailer)?;
     let one = |id: &DocumentId| match registered.get(id) {
         Some(registration) => workshop.receipt(id, registration, &trailer_path),
         None => Err(ReceiptError::Unknown(*id)),
@@ -256,10 +260,16 @@ struct Workshop<'a> {
 }
 
 impl Workshop<'_> {
-    fn path(&self, index: LeafIndex) -> Result<Path, ReceiptError> {
-        let size = self.sight.provable.size;
+    /// The path of a leaf, which must lead to the cosigned root: a damaged hash makes no receipt.
+    fn path(&self, index: LeafIndex, leaf: &[u8]) -> Result<Path, ReceiptError> {
+        let (size, root) = (self.sight.provable.size, self.sight.provable.root);
         let path = log::prove_inclusion(&self.log, index, size)?;
-        path.ok_or(ReceiptError::NoRecord(index))
+        let path = path.ok_or(ReceiptError::NoRecord(index))?;
+        let checked = log::verify_inclusion(&log::leaf_hash(leaf), index, size, &path, &root);
+        match checked {
+            Ok(()) => Ok(path),
+            Err(_) => Err(ReceiptError::LogDamaged(index)),
+        }
     }
 
     fn receipt(
@@ -292,7 +302,7 @@ impl Workshop<'_> {
         let parts = Parts {
             note: self.note.clone(),
             index,
-            path: self.path(index)?,
+            path: self.path(index, &found.leaf)?,
             leaf: found.leaf.clone(),
             signed: found.signed.clone(),
             trailer: self.trailer.clone(),
@@ -339,7 +349,7 @@ impl Workshop<'_> {
             related.push(Related {
                 index,
                 leaf: Framed::decode(leaf).map_err(IssueError::from)?,
-                path: self.path(index)?,
+                path: self.path(index, leaf)?,
                 doc: doc.map(Framed::new).transpose().map_err(IssueError::from)?,
                 proof: self.prove_document(id),
             });

@@ -5,6 +5,8 @@
 //! guard cannot be made again: without its journal the node votes only once it has rejoined, without its guard it cosigns
 //! nothing until the others have said how far they are, and it says so.
 
+mod ending;
+
 use crate::chain::{Head, Provable};
 use crate::config::Config;
 use crate::cosigner::{KeptNote, Signers};
@@ -20,12 +22,13 @@ use crate::storage::log_hashes::{self, LogHashes};
 use crate::storage::restarts::{Restarts, RestartsError};
 use crate::storage::{DataDir, DataDirError, Fatal, archive, files};
 use consensus::{EpochSpec, JournalState, Record, Sealed};
+use ending::Evidence;
 use ledger::block::{Block, Body, CheckedBody, ReceiveError};
 use ledger::certificate::Certificate;
 use ledger::codec::DecodeError;
 use ledger::execute::{self, BlockError};
 use ledger::genesis::GenesisError;
-use ledger::hash::Hash;
+use ledger::hash::{ChainId, Hash};
 use ledger::header::Header;
 use ledger::id::{Height, TreeSize};
 use ledger::journal::{JournalId, Origin};
@@ -80,6 +83,8 @@ pub struct Recovered {
     pub epoch: EpochSpec,
     /// How the epoch before ended.
     pub previous: Option<Sealed>,
+    /// Damage at the archive's end that a person must look at.
+    pub alarm: Option<String>,
 }
 
 /// Why a node does not start.
@@ -136,6 +141,13 @@ pub enum RecoveryError {
     /// The file system says no.
     #[error(transparent)]
     File(#[from] files::FileError),
+}
+
+impl RecoveryError {
+    /// Whether a damaged block was met: once it was fetched from peers, the recovery can be tried again.
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Block(archive::ReadError::Damaged(_)))
+    }
 }
 
 /// What is wrong with an archived block.
@@ -197,17 +209,16 @@ pub fn recover(config: &Config, owner: &Owner) -> Result<Recovered, RecoveryErro
     let chain = founding.chain();
     let root = config.data();
     let data = DataDir::open(&root, chain, config.storage.min_free_bytes)?;
-    let archive = archive::Archive::open(&data.archive(), chain)?;
-    if archive.cut_bytes() > 0 {
-        tracing::warn!(
-            bytes = archive.cut_bytes(),
-            "the archive's torn end was cut off"
-        );
-    }
-    let reader = archive.reader();
-    let log = recover_log(&data.log(), &reader)?;
     let signers = Signers::new(founding.genesis(), founding.set());
     let note_file = root.join(NOTE);
+    let log = LogHashes::open(&data.log())?;
+    let (journal, journal_state, records) = open_journal(&data.journal(), owner.journal)?;
+    let guard = open_guard(&data.guard(), owner.cosigner)?;
+    let evidence = Evidence::of(read_note(&note_file, &signers)?.as_ref(), &log);
+    let evidence = evidence.with(&guard, &records);
+    let (archive, alarm) = open_archive(config, &data, chain, &evidence)?;
+    let reader = archive.reader();
+    let log = recover_log(log, &reader)?;
     let (kept, noted) = kept_note(&note_file, &signers, &reader)?;
     let restarts = Restarts::load(&data.archive(), &founding)?;
     let rebuild = Rebuild {
@@ -228,8 +239,6 @@ pub fn recover(config: &Config, owner: &Owner) -> Result<Recovered, RecoveryErro
         .zip(noted)
         .filter(|(_, header)| header.height == base.height);
     let provable = provable.map(|(note, header)| (provable_of(&base, &header, &note), note));
-    let (journal, journal_state, records) = open_journal(&data.journal(), owner.journal)?;
-    let guard = open_guard(&data.guard(), owner.cosigner)?;
     let finalization = newest_finalization(&reader, tip.height)?;
     let epochs = Epochs {
         founding: &founding,
@@ -254,6 +263,7 @@ pub fn recover(config: &Config, owner: &Owner) -> Result<Recovered, RecoveryErro
         finalization,
         epoch,
         previous,
+        alarm,
     })
 }
 
@@ -274,12 +284,15 @@ pub fn reindex(config: &Config, founding: &Founding) -> Result<Reindexed, Recove
     let chain = founding.chain();
     let root = config.data();
     let data = DataDir::open(&root, chain, config.storage.min_free_bytes)?;
-    let archive = archive::Archive::open(&data.archive(), chain)?;
+    let signers = Signers::new(founding.genesis(), founding.set());
+    let log = LogHashes::open(&data.log())?;
+    let evidence = Evidence::of(read_note(&root.join(NOTE), &signers)?.as_ref(), &log);
+    let (archive, _) = open_archive(config, &data, chain, &evidence)?;
     let reader = archive.reader();
+    drop(log);
     files::remove_dir(&data.index())?;
     files::remove_dir(&data.log())?;
-    let mut log = recover_log(&data.log(), &reader)?;
-    let signers = Signers::new(founding.genesis(), founding.set());
+    let mut log = recover_log(LogHashes::open(&data.log())?, &reader)?;
     let (_, noted) = kept_note(&root.join(NOTE), &signers, &reader)?;
     let restarts = Restarts::load(&data.archive(), founding)?;
     let rebuild = Rebuild {
@@ -302,14 +315,60 @@ pub fn reindex(config: &Config, founding: &Founding) -> Result<Reindexed, Recove
     })
 }
 
+/// The kept note if a quorum signed it.
+fn read_note(file: &Path, signers: &Signers) -> Result<Option<KeptNote>, RecoveryError> {
+    let bytes = files::read_if_exists(file)?;
+    Ok(bytes.and_then(|bytes| signers.read_note(&String::from_utf8_lossy(&bytes))))
+}
+
+/// Opens the archive and settles its end; gives what a person must look at.
+fn open_archive(
+    config: &Config,
+    data: &DataDir,
+    chain: ChainId,
+    evidence: &Evidence,
+) -> Result<(archive::Archive, Option<String>), RecoveryError> {
+    let segment = config.storage.segment_bytes;
+    let mut archive = archive::Archive::open_with(&data.archive(), chain, segment)?;
+    let alarm = ending::settle(&mut archive, evidence)?;
+    for hole in archive.reader().holes() {
+        tracing::error!("{hole}: not served until it is repaired from peers");
+    }
+    for away in archive.reader().away() {
+        tracing::warn!(
+            segments = %format_args!("{} to {}", away.first_segment, away.last_segment),
+            blocks = %format_args!("{} to {}", away.first, away.last),
+            "archive segments are not on this disk: proofs are served, these blocks are not"
+        );
+    }
+    Ok((archive, alarm))
+}
+
+/// Opens a stopped node's archive so that damaged blocks can be put back.
+///
+/// # Errors
+/// [`RecoveryError`].
+pub fn open_damaged(
+    config: &Config,
+    owner: &Owner,
+) -> Result<(DataDir, archive::Archive), RecoveryError> {
+    let founding = &owner.founding;
+    let root = config.data();
+    let data = DataDir::open(&root, founding.chain(), config.storage.min_free_bytes)?;
+    let signers = Signers::new(founding.genesis(), founding.set());
+    let log = LogHashes::open(&data.log())?;
+    let evidence = Evidence::of(read_note(&root.join(NOTE), &signers)?.as_ref(), &log);
+    let (archive, _) = open_archive(config, &data, founding.chain(), &evidence)?;
+    Ok((data, archive))
+}
+
 /// The kept note if a quorum signed it, and the header of its block if the archive has it.
 fn kept_note(
     file: &Path,
     signers: &Signers,
     archive: &archive::Reader,
 ) -> Result<(Option<KeptNote>, Option<Header>), RecoveryError> {
-    let kept = files::read_if_exists(file)?
-        .and_then(|bytes| signers.read_note(&String::from_utf8_lossy(&bytes)));
+    let kept = read_note(file, signers)?;
     let noted = match &kept {
         Some(note) => find_size(archive, note.checkpoint.size)?
             .filter(|header| header.log_root == note.checkpoint.root),
@@ -342,15 +401,33 @@ fn read_header(archive: &archive::Reader, height: Height) -> Result<Option<Heade
     Ok(Some(block.header))
 }
 
+/// The header of the first block from a height on that can be read.
+fn readable_header(
+    archive: &archive::Reader,
+    from: Height,
+) -> Result<Option<Header>, RecoveryError> {
+    let mut next = archive.readable_from(from);
+    while let Some(height) = next {
+        match read_header(archive, height) {
+            Err(error) if error.is_damage() => {
+                next = archive.readable_from(height.saturating_add(1));
+            }
+            read => return read,
+        }
+    }
+    Ok(None)
+}
+
 /// The last block after which the log has at most this size, by bisection; `None` before block 1.
 fn last_within(archive: &archive::Reader, size: TreeSize) -> Result<Option<Header>, RecoveryError> {
     let (mut low, mut high) = (0_u64, archive.last().map_or(0, |last| last.0));
     let mut found = None;
     while low < high {
         let middle = high.saturating_sub(high.saturating_sub(low) / 2);
-        match read_header(archive, Height(middle))? {
-            Some(header) if header.log_size <= size => {
-                low = middle;
+        // Where a block cannot be read, the next one that can stands for it.
+        match readable_header(archive, Height(middle))? {
+            Some(header) if header.height.0 <= high && header.log_size <= size => {
+                low = header.height.0;
                 found = Some(header);
             }
             Some(_) | None => high = middle.saturating_sub(1),
@@ -369,18 +446,27 @@ fn newest_finalization(
     tip: Height,
 ) -> Result<Option<Certificate>, RecoveryError> {
     for height in (1..=tip.0).rev().take(MAX_UNCERTIFIED).map(Height) {
-        if let Some(payload) = archive.read(height)?
-            && payload.finalization.is_some()
-        {
-            return Ok(payload.finalization);
+        match archive.read(height) {
+            Ok(Some(payload)) if payload.finalization.is_some() => {
+                return Ok(payload.finalization);
+            }
+            // A block that cannot be read is passed over: an older finalization will do.
+            Ok(_) | Err(archive::ReadError::Damaged(_) | archive::ReadError::Away { .. }) => {}
+            Err(error @ archive::ReadError::File(_)) => return Err(error.into()),
         }
     }
     Ok(None)
 }
 
 /// Brings the log's hashes to the archive's end.
-fn recover_log(dir: &Path, archive: &archive::Reader) -> Result<LogHashes, RecoveryError> {
-    let mut log = LogHashes::open(dir)?;
+fn recover_log(mut log: LogHashes, archive: &archive::Reader) -> Result<LogHashes, RecoveryError> {
+    if let Some((level, tile, _)) = log.reader().unsound_tile(|_| true)? {
+        // Everything before it is believed if the root is right in the end.
+        let step = u32::from(level).saturating_add(1).saturating_mul(8);
+        let sound = TreeSize(tile.checked_shl(step).unwrap_or(0));
+        tracing::warn!(from = %sound, "the log's hashes are damaged: they are made again from there");
+        log.truncate(sound)?;
+    }
     match extend_log(&mut log, archive) {
         Err(RecoveryError::Replay {
             source: ReplayError::LogRoot { .. },

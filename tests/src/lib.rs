@@ -9,6 +9,8 @@
 //! - [`http`]: the smallest HTTP client that a test needs
 //! - [`ceremony`]: founding a network with the real commands
 //! - [`network`]: its processes: up, status, kill, restart, down
+//! - [`bitrot`]: flipped bits in a node's files
+//! - [`failing_disk`]: every write of a commit, failed once
 //! - [`campaign`]: faults over a network under load, and the audit afterwards
 //! - [`cables`]: what is between nodes, to be cut
 //! - [`chaos`]: kills, pauses, cuts and slow disks at random, and how long recovery takes
@@ -21,10 +23,12 @@
 //! - [`synthetic`]: an archive of any length without a network
 
 pub mod binaries;
+pub mod bitrot;
 pub mod cables;
 pub mod campaign;
 pub mod ceremony;
 pub mod chaos;
+pub mod failing_disk;
 pub mod fuzzing;
 pub mod http;
 pub mod load;

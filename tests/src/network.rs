@@ -6,12 +6,14 @@ use crate::http;
 use ledger::genesis::Params;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a network may take until every node says that it is ready.
@@ -92,7 +94,12 @@ impl ProcessId {
 pub struct Network {
     dir: PathBuf,
     manifest: Manifest,
+    /// How the processes that this object started ended.
+    exits: Exits,
 }
+
+/// Exit codes by process number.
+type Exits = Arc<Mutex<BTreeMap<u32, Option<i32>>>>;
 
 impl Network {
     /// Founds a network in an empty or new folder; starts nothing.
@@ -139,6 +146,7 @@ impl Network {
                 trust,
                 policy,
             },
+            exits: Exits::default(),
         };
         network.save()?;
         Ok(network)
@@ -151,7 +159,11 @@ impl Network {
     pub fn open(dir: &Path) -> io::Result<Self> {
         let dir = dir.canonicalize()?;
         let manifest = serde_json::from_slice(&fs::read(dir.join("network.json"))?)?;
-        Ok(Self { dir, manifest })
+        Ok(Self {
+            dir,
+            manifest,
+            exits: Exits::default(),
+        })
     }
 
     fn save(&self) -> io::Result<()> {
@@ -201,7 +213,7 @@ impl Network {
             .process_group(0);
         let child = run.spawn()?;
         node.process = i32::try_from(child.id()).ok().and_then(ProcessId::of);
-        reap(child);
+        reap(child, Arc::clone(&self.exits));
         self.save()
     }
 
@@ -259,6 +271,13 @@ impl Network {
             .is_some_and(ProcessId::is_running)
     }
 
+    /// The exit code with which a node's last process ended by itself; `None` while it runs, or if a signal ended it.
+    pub fn exit_code(&self, at: usize) -> Option<i32> {
+        let pid = u32::try_from(self.manifest.nodes[at].process?.pid).ok()?;
+        let exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        exits.get(&pid).copied().flatten()
+    }
+
     /// Sends a signal to a node's process, if it runs.
     pub fn signal(&self, at: usize, signal: Signal) {
         if let Some(process) = self.manifest.nodes[at].process {
@@ -309,6 +328,22 @@ impl Network {
         (0..self.manifest.nodes.len()).try_for_each(|at| self.stop(at))
     }
 
+    /// Sets keys of a stopped node's `node.toml`, which must be there.
+    ///
+    /// # Errors
+    /// If the file cannot be changed or lacks a key.
+    pub fn configure(&self, at: usize, keys: &[(&str, &str)]) -> io::Result<()> {
+        let path = self.manifest.nodes[at].dir.join("node.toml");
+        let mut text = fs::read_to_string(&path)?;
+        for (key, value) in keys {
+            let begin = format!("{key} = ");
+            let old = text.lines().find(|line| line.starts_with(&begin));
+            let old = old.ok_or_else(|| io::Error::other(format!("node.toml has no {key}")))?;
+            text = text.replace(&format!("{old}\n"), &format!("{begin}{value}\n"));
+        }
+        fs::write(path, text)
+    }
+
     /// A `nachweis` command for an authority's desk.
     ///
     /// # Errors
@@ -323,8 +358,12 @@ impl Network {
 }
 
 /// Waits for a child in a thread of its own, so that it does not stay as a zombie.
-fn reap(mut child: std::process::Child) {
-    std::thread::spawn(move || child.wait().ok());
+fn reap(mut child: std::process::Child, exits: Exits) {
+    std::thread::spawn(move || {
+        let ended = child.wait().ok();
+        let mut exits = exits.lock().unwrap_or_else(PoisonError::into_inner);
+        exits.insert(child.id(), ended.and_then(|status| status.code()));
+    });
 }
 
 fn prepare(dir: &Path, founder: &Founder) -> io::Result<NodeEntry> {

@@ -178,6 +178,14 @@ fn members_keys_and_status() {
         epoch: 6,
         peers: vec![peer(Some(7)), peer(None)],
         pool: 8,
+        archive: types::ArchiveInfo {
+            damaged: vec![text("d")],
+            away: vec![text("a")],
+            repaired_blocks: 1,
+            scrub_height: 2,
+            scrub_passes: 3,
+            scrub_findings: 4,
+        },
         version: text("v"),
     });
 }

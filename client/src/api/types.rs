@@ -252,8 +252,27 @@ pub struct Status {
     pub peers: Vec<PeerInfo>,
     /// Pending submissions.
     pub pool: u64,
+    /// What is known of the archived blocks on this node's disk.
+    pub archive: ArchiveInfo,
     /// Program version.
     pub version: String,
+}
+
+/// The archived blocks on a node's disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveInfo {
+    /// Damage that is not repaired yet, by place.
+    pub damaged: Vec<String>,
+    /// Segments that are not on this disk.
+    pub away: Vec<String>,
+    /// Blocks repaired from peers since the start.
+    pub repaired_blocks: u64,
+    /// Block that the scrub read last.
+    pub scrub_height: u64,
+    /// Its whole passes since the start.
+    pub scrub_passes: u64,
+    /// What it found to be damaged since the start.
+    pub scrub_findings: u64,
 }
 
 /// Another validator as this node sees it.

@@ -44,14 +44,14 @@ pub(super) async fn block(
 
 fn raw_block(app: &App, height: Height) -> Result<Vec<u8>, ApiError> {
     let payload = app.chain.archive().read_encoded(height);
-    let payload = payload.map_err(|error| ApiError::internal(&error))?;
+    let payload = payload.map_err(|error| ApiError::unreadable(&error))?;
     payload.ok_or_else(|| no_block(app, height))
 }
 
 fn summary(app: &App, height: Height) -> Result<BlockSummary, ApiError> {
     let block = leaves::open(&app.chain.archive(), height).map_err(|error| match error {
         ReceiptError::Missing(_) => no_block(app, height),
-        other => ApiError::internal(&other),
+        other => ApiError::of_read(&other),
     })?;
     describe(app, &block)
 }

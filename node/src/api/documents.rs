@@ -112,7 +112,7 @@ pub(super) async fn history(
         }
         let found = leaves::read(&app.chain.archive(), &wanted);
         let found: BTreeMap<_, _> = found
-            .map_err(|error| ApiError::internal(&error))?
+            .map_err(|error| ApiError::of_read(&error))?
             .into_iter()
             .collect();
         let founding = app.chain.founding();

@@ -1,6 +1,8 @@
 //! Errors as the API tells them: status, code, message, hint.
 
 use super::types::{ErrorBody, ErrorDetail};
+use crate::receipts::ReceiptError;
+use crate::storage::archive::ReadError;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -39,6 +41,28 @@ impl ApiError {
     /// 400: the request is not what this route takes.
     pub fn malformed(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", message)
+    }
+
+    /// 503: a block cannot be served, for its place on the disk is damaged or its segment is not here. Others have it.
+    /// 500 for anything else.
+    pub fn unreadable(error: &ReadError) -> Self {
+        let unavailable =
+            |code| Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string());
+        match error {
+            ReadError::Damaged(_) => unavailable("archive-damaged")
+                .hint("the node fetches it again from the others; meanwhile ask another node"),
+            ReadError::Away { .. } => unavailable("segment-missing")
+                .hint("the operator moved it away; ask another node, or have the file put back"),
+            ReadError::File(_) => Self::internal(error),
+        }
+    }
+
+    /// The same for what was read to make a receipt or to show a block.
+    pub fn of_read(error: &ReceiptError) -> Self {
+        match error {
+            ReceiptError::Archive(error) => Self::unreadable(error),
+            other => Self::internal(other),
+        }
     }
 
     /// 500: a read of the own disk went wrong; the log says more.

@@ -4,11 +4,13 @@
 
 use super::App;
 use super::error::ApiError;
+use crate::storage::log_hashes::TILE_WIDTH;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use ledger::id::{Height, LeafIndex, TreeSize};
+use ledger::log::Frontier;
 use ledger::tile::{Resource, Tile, push_entry};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -76,7 +78,25 @@ fn hashes(app: &App, level: u8, tile: Tile) -> Result<Vec<u8>, ApiError> {
     let log = app.chain.log();
     let hashes = log.hashes(level, tile.start(), usize::from(tile.width));
     let hashes = hashes.map_err(|error| ApiError::internal(&error))?;
+    if u64::from(tile.width) == TILE_WIDTH {
+        // A full tile must be what the level above says: a damaged one is not served.
+        let mut frontier = Frontier::new();
+        hashes.iter().for_each(|hash| frontier.push(*hash));
+        let above = log.hashes(level.saturating_add(1), tile.start() / TILE_WIDTH, 1);
+        let above = above.map_err(|error| ApiError::internal(&error))?;
+        if above.first() != Some(&frontier.root()) {
+            return Err(log_damaged(level, tile));
+        }
+    }
     Ok(hashes.iter().flat_map(|hash| hash.0).collect())
+}
+
+fn log_damaged(level: u8, tile: Tile) -> ApiError {
+    let from = tile.start();
+    tracing::error!(level, from, "a tile of the log is damaged and not served");
+    let message = format!("the hashes of level {level} from {from} on are damaged");
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "log-damaged", message)
+        .hint("the node makes them again; meanwhile ask another node")
 }
 
 fn entries(app: &App, tile: Tile) -> Result<Vec<u8>, ApiError> {
@@ -125,7 +145,7 @@ impl LastBlock {
             return Ok(Arc::clone(leaves));
         }
         let block = crate::receipts::leaves::open(&app.chain.archive(), height);
-        let block = block.map_err(|error| ApiError::internal(&error))?;
+        let block = block.map_err(|error| ApiError::of_read(&error))?;
         let leaves = block.leaves().map_err(|error| ApiError::internal(&error))?;
         let count = u64::try_from(leaves.len()).unwrap_or(u64::MAX);
         let leaves = Arc::new(Leaves {

@@ -101,11 +101,14 @@ fn refused(error: &ReceiptError) -> ApiError {
                 None => failed,
             }
         }
+        ReceiptError::Archive(error) => ApiError::unreadable(error),
+        ReceiptError::LogDamaged(_) => {
+            unavailable("log-damaged").hint("the node makes them again; meanwhile ask another node")
+        }
         ReceiptError::Missing(_)
         | ReceiptError::Malformed(_)
         | ReceiptError::NoRecord(_)
         | ReceiptError::Note(_)
-        | ReceiptError::Archive(_)
         | ReceiptError::Index(_)
         | ReceiptError::State(_)
         | ReceiptError::Log(_) => ApiError::internal(error),

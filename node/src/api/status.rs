@@ -2,10 +2,11 @@
 
 use super::App;
 use super::error::ApiError;
-use super::types::{PeerInfo, Status};
+use super::types::{ArchiveInfo, PeerInfo, Status};
 use crate::chain::{NodeStatus, Progress};
 use crate::metrics::{self, Counted, Labelled, Snapshot};
 use crate::network::{Counters, Handle};
+use crate::storage::archive::{Away, Hole};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -59,8 +60,21 @@ pub(super) async fn status(State(app): State<App>) -> Json<Status> {
         epoch: node.epoch.0,
         peers: peers.collect(),
         pool: number(node.pool),
+        archive: archive(&app),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
+}
+
+fn archive(app: &App) -> ArchiveInfo {
+    let (archive, scrub) = (app.chain.archive(), app.chain.scrub());
+    ArchiveInfo {
+        damaged: archive.holes().iter().map(Hole::to_string).collect(),
+        away: archive.away().iter().map(Away::to_string).collect(),
+        repaired_blocks: app.chain.repairs().repaired(),
+        scrub_height: scrub.height(),
+        scrub_passes: scrub.passes(),
+        scrub_findings: scrub.findings(),
+    }
 }
 
 /// The process answers.
@@ -118,11 +132,43 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         pool_bytes: number(node.pool_bytes),
         peers: number(node.peers.iter().filter(|peer| peer.connected).count()),
         alarm: u64::from(node.alarm.is_some()),
+        damaged_blocks: app.chain.archive().holes().iter().map(Hole::blocks).sum(),
+        segments_away: app.chain.archive().away().iter().map(Away::segments).sum(),
+        scrub_height: app.chain.scrub().height(),
     });
     let mesh = app.network.as_ref().map(Handle::counters);
     let mesh = mesh.unwrap_or_default();
     let mut counted = app.chain.counters().all();
     counted.extend(of_mesh(&mesh));
+    let (repairs, scrub) = (app.chain.repairs(), app.chain.scrub());
+    counted.extend([
+        (
+            "repaired_blocks",
+            "Blocks of the archive repaired from peers.",
+            repairs.repaired(),
+        ),
+        (
+            "repair_liars",
+            "Peers that sent wrong blocks for a repair.",
+            repairs.liars(),
+        ),
+        ("scrub_passes", "Whole passes of the scrub.", scrub.passes()),
+        (
+            "scrub_bytes",
+            "Bytes of the archive read by the scrub.",
+            scrub.bytes(),
+        ),
+        (
+            "scrub_findings",
+            "Damaged blocks and hashes found by the scrub.",
+            scrub.findings(),
+        ),
+        (
+            "log_hashes_mended",
+            "Runs of log hashes written again.",
+            scrub.mended(),
+        ),
+    ]);
     let text = app.metrics.encode(&counted, &of_peers(&app, &mesh));
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }

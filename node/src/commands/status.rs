@@ -81,6 +81,12 @@ fn print(status: &Status, out: &mut dyn Write) -> std::io::Result<()> {
     )?;
     writeln!(out, "view        {} of epoch {}", status.view, status.epoch)?;
     writeln!(out, "pending     {} submissions", status.pool)?;
+    for hole in &status.archive.damaged {
+        writeln!(out, "DAMAGED     {hole}")?;
+    }
+    for away in &status.archive.away {
+        writeln!(out, "away        {away}")?;
+    }
     for peer in &status.peers {
         let state = if peer.connected {
             "connected"

@@ -199,6 +199,13 @@ impl Ingress {
             return;
         }
         match Message::decode(bytes) {
+            Ok(Message::SyncResp(response)) => {
+                // What a repair asked for is not the engine's.
+                if let Some(response) = self.chain.repairs().take(&from, response) {
+                    let message = Box::new(Message::SyncResp(response));
+                    self.tell(Input::Decoded(from, message)).await;
+                }
+            }
             Ok(message) => self.tell(Input::Decoded(from, Box::new(message))).await,
             Err(_) => self.offence(&from, "sent a malformed consensus message"),
         }

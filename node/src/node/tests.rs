@@ -1,5 +1,7 @@
 //! Four whole validators in one process, on real disks, over a network in memory.
 
+mod repair;
+
 use super::*;
 use crate::chain::Outcome;
 use crate::clock;
@@ -89,7 +91,9 @@ fn config(dir: &Path) -> Config {
         .replace("delta_ms = 150", "delta_ms = 50")
         .replace("heartbeat_ms = 2000", "heartbeat_ms = 200")
         .replace("quiet_ms = 6000", "quiet_ms = 1000")
-        .replace("cosign_heartbeat_ms = 60000", "cosign_heartbeat_ms = 1000");
+        .replace("cosign_heartbeat_ms = 60000", "cosign_heartbeat_ms = 1000")
+        .replace("segment_bytes = 67108864", "segment_bytes = 1024")
+        .replace("scrub_pause_s = 3600", "scrub_pause_s = 0");
     std::fs::write(dir.join(config::FILE), text).unwrap();
     Config::load(dir).unwrap()
 }

@@ -96,6 +96,20 @@ impl FileError {
         }
     }
 
+    /// Whether bytes that should be there cannot be read back: the file ends before, or the disk has an error there.
+    pub fn is_unreadable(&self) -> bool {
+        let Self::Io {
+            operation: Operation::Read,
+            source,
+            ..
+        } = self
+        else {
+            return false;
+        };
+        source.kind() == io::ErrorKind::UnexpectedEof
+            || source.raw_os_error() == Some(Errno::IO.raw_os_error())
+    }
+
     /// Whether the file was not there.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
@@ -170,6 +184,19 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(path).named(Operation::Read, path)
 }
 
+/// The first `most` bytes of a file, or all if it has fewer.
+///
+/// # Errors
+/// [`FileError`].
+pub fn read_start(path: &Path, most: usize) -> Result<Vec<u8>, FileError> {
+    let file = File::open(path).named(Operation::Open, path)?;
+    let mut bytes = Vec::with_capacity(most);
+    let most = u64::try_from(most).unwrap_or(u64::MAX);
+    io::Read::read_to_end(&mut io::Read::take(file, most), &mut bytes)
+        .named(Operation::Read, path)?;
+    Ok(bytes)
+}
+
 /// A whole file, or `None` if there is none.
 ///
 /// # Errors
@@ -240,6 +267,31 @@ pub fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
         fs::rename(path, &aside).named(Operation::Rename, path)?;
         sync_dir(&parent(path))?;
         return Ok(aside);
+    }
+}
+
+/// Puts a new file in the place of another, which keeps a name beside it, `NAME.damaged-N`. At no moment is there none.
+///
+/// # Errors
+/// [`FileError`].
+pub fn replace(path: &Path, new: &Path) -> Result<PathBuf, FileError> {
+    let mut number = 1_u32;
+    loop {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".damaged-{number}"));
+        let aside = PathBuf::from(name);
+        match fs::hard_link(path, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                number = number.saturating_add(1);
+            }
+            linked => {
+                linked.named(Operation::Create, &aside)?;
+                sync_dir(&parent(path))?;
+                fs::rename(new, path).named(Operation::Rename, path)?;
+                sync_dir(&parent(path))?;
+                return Ok(aside);
+            }
+        }
     }
 }
 
@@ -435,6 +487,26 @@ pub fn read_exact_at(
 ) -> Result<(), FileError> {
     file.read_exact_at(bytes, offset)
         .named(Operation::Read, path)
+}
+
+/// Asks the kernel to read a file from the disk the next time. It may not: that is no error.
+pub fn forget_cached(file: &File) {
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).ok();
+}
+
+/// Writes at a place of a file that is there; durable on return.
+///
+/// # Errors
+/// [`FileError`].
+pub fn overwrite(path: &Path, bytes: &[u8], offset: u64) -> Result<(), FileError> {
+    let mut options = OpenOptions::new();
+    let file = options
+        .write(true)
+        .open(path)
+        .named(Operation::Open, path)?;
+    file.write_all_at(bytes, offset)
+        .named(Operation::Write, path)?;
+    file.sync_data().named(Operation::Sync, path)
 }
 
 /// Random bytes from the operating system, for ids and magics.

@@ -220,6 +220,61 @@ impl Reader {
         Ok(hashes.iter().copied().map(Hash).collect())
     }
 
+    /// The lowest full tile whose root is not the hash in the level above: its level, its number, and its root. Levels
+    /// are looked at from below. `read` is told how many bytes were read, and ends the search with `false`.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn unsound_tile(
+        &self,
+        mut read: impl FnMut(u64) -> bool,
+    ) -> Result<Option<(u8, u64, Hash)>, ReadError> {
+        let size = self.size().0;
+        for level in 0..MAX_LEVELS {
+            let tiles = hashes_at(size, level.saturating_add(1));
+            let level = u8::try_from(level).unwrap_or(u8::MAX);
+            for tile in 0..tiles {
+                let root = self.tile_root(level, tile)?;
+                let above = self.hashes(level.saturating_add(1), tile, 1)?;
+                if above.first() != Some(&root) {
+                    return Ok(Some((level, tile, root)));
+                }
+                if !read(TILE_WIDTH.saturating_mul(HASH_LEN)) {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Root of a full tile, from its hashes.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn tile_root(&self, level: u8, tile: u64) -> Result<Hash, ReadError> {
+        let width = usize::try_from(TILE_WIDTH).unwrap_or(usize::MAX);
+        let mut frontier = Frontier::new();
+        for hash in self.hashes(level, tile.saturating_mul(TILE_WIDTH), width)? {
+            frontier.push(hash);
+        }
+        Ok(frontier.root())
+    }
+
+    /// Writes hashes that were made again over damaged ones; durable on return.
+    ///
+    /// # Errors
+    /// [`FileError`]: end the process.
+    pub fn mend(&self, level: u8, start: u64, hashes: &[Hash]) -> Result<(), FileError> {
+        let shared = self.lock();
+        let Some((path, _)) = shared.files.get(usize::from(level)) else {
+            return Ok(());
+        };
+        let path = path.clone();
+        drop(shared);
+        let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
+        files::overwrite(&path, &bytes, start.saturating_mul(HASH_LEN))
+    }
+
     fn lock(&self) -> std::sync::RwLockReadGuard<'_, Shared> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -325,6 +380,25 @@ mod tests {
             let beyond = reader.hashes(level, 0, count);
             assert!(matches!(beyond, Err(ReadError::Beyond { .. })));
         }
+    }
+
+    #[test]
+    fn a_damaged_hash_is_found_by_its_tile_and_mended() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = leaves(0, 1000);
+        let mut log = LogHashes::open(dir.path()).unwrap();
+        log.push(&all).unwrap();
+        let reader = log.reader();
+        assert_eq!(reader.unsound_tile(|_| true).unwrap(), None);
+        files::overwrite(&dir.path().join("level-0"), &[1], 300 * 32).unwrap();
+        let (level, tile, _) = reader.unsound_tile(|_| true).unwrap().unwrap();
+        assert_eq!((level, tile), (0, 1));
+        reader.mend(0, 300, &all[300..301]).unwrap();
+        files::overwrite(&dir.path().join("level-1"), &[1], 64).unwrap();
+        let (level, tile, root) = reader.unsound_tile(|_| true).unwrap().unwrap();
+        assert_eq!((level, tile), (0, 2));
+        reader.mend(1, 2, &[root]).unwrap();
+        assert_eq!(reader.unsound_tile(|_| true).unwrap(), None);
     }
 
     #[test]

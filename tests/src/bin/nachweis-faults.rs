@@ -1,12 +1,18 @@
-//! The program behind `scripts/kills` and `scripts/powercut`: faults over a network of its own, then an audit.
+//! The program behind `scripts/kills`, `powercut`, `bitrot` and `failing-disk`: faults over a network of its own, then an audit.
 
 use clap::{Args, Parser, Subcommand};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use tests::bitrot::{self, Fate};
 use tests::campaign::{self, Outcome};
+use tests::failing_disk::{self, Kind};
 use tests::network::Network;
+
+/// How calls fail.
+const KINDS: [Kind; 3] = [Kind::Full, Kind::Error, Kind::Short];
 
 /// Hit a network of four validators under load, and audit that nothing acknowledged is lost
 #[derive(Debug, Parser)]
@@ -35,6 +41,21 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Flip one bit after the other in all files of a stopped node
+    #[command(name = "bitrot")]
+    BitRot {
+        /// Flips in all
+        #[arg(long, default_value_t = 100)]
+        flips: u64,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Fail every write and sync of a commit once: full disk, I/O error, short write
+    #[command(name = "writes")]
+    Writes {
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -58,17 +79,44 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), Box<dyn Error>> {
-    let (Command::Kills { common, .. } | Command::PowerCut { common, .. }) = &command;
+    let (Command::Kills { common, .. }
+    | Command::PowerCut { common, .. }
+    | Command::BitRot { common, .. }
+    | Command::Writes { common }) = &command;
     let folder = tempfile::tempdir()?;
     let mut network = Network::found(&folder.path().join("network"), common.validators)?;
-    network.start_all()?;
     let start = Instant::now();
     let outcome = match command {
-        Command::Kills { kills, common } => campaign::kills(&mut network, kills, common.seed),
-        Command::PowerCut { cuts, common } => campaign::power_cuts(&mut network, cuts, common.seed),
+        Command::Kills { kills, common } => network
+            .start_all()
+            .and_then(|()| campaign::kills(&mut network, kills, common.seed))
+            .map(Report::Audited),
+        Command::PowerCut { cuts, common } => network
+            .start_all()
+            .and_then(|()| campaign::power_cuts(&mut network, cuts, common.seed))
+            .map(Report::Audited),
+        Command::BitRot { flips, common } => {
+            let tell = |done: u64| {
+                if done.is_multiple_of(50) {
+                    writeln!(io::stderr(), "{done} of {flips} flips").ok();
+                }
+            };
+            bitrot::run(&mut network, flips, common.seed, tell).map(Report::Flipped)
+        }
+        Command::Writes { .. } => network
+            .start_all()
+            .and_then(|()| failing_disk::enumerate(&mut network, &KINDS, 1))
+            .map(Report::Failed),
     };
     match outcome {
-        Ok(outcome) => report(&outcome, start.elapsed())?,
+        Ok(done) => {
+            (0..common_nodes(&network)).for_each(|at| network.kill(at).unwrap_or_default());
+            match done {
+                Report::Audited(outcome) => report(&outcome, start.elapsed())?,
+                Report::Flipped(table) => report_flips(&table, start.elapsed())?,
+                Report::Failed(cases) => report_cases(&cases, start.elapsed())?,
+            }
+        }
         Err(error) => {
             (0..common_nodes(&network)).for_each(|at| network.kill(at).unwrap_or_default());
             // The evidence stays.
@@ -77,6 +125,50 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+/// What came of it.
+enum Report {
+    Audited(Outcome),
+    Flipped(bitrot::Table),
+    Failed(Vec<failing_disk::Case>),
+}
+
+fn report_flips(table: &bitrot::Table, took: Duration) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let kinds: BTreeSet<&str> = table.keys().map(|(kind, _)| *kind).collect();
+    writeln!(out, "| file | harmless | repaired | named | refused |")?;
+    writeln!(out, "| --- | ---: | ---: | ---: | ---: |")?;
+    for kind in kinds {
+        let count = |fate| table.get(&(kind, fate)).copied().unwrap_or_default();
+        let [harmless, repaired, named, refused] =
+            [Fate::Harmless, Fate::Repaired, Fate::Named, Fate::Refused].map(count);
+        writeln!(
+            out,
+            "| `{kind}` | {harmless} | {repaired} | {named} | {refused} |"
+        )?;
+    }
+    let flips: u32 = table.values().sum();
+    let seconds = took.as_secs_f64();
+    writeln!(
+        out,
+        "{flips} flips in {seconds:.0} s: nothing wrong was served, nothing was signed twice"
+    )
+}
+
+fn report_cases(cases: &[failing_disk::Case], took: Duration) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "| call | on | fails with | exit |")?;
+    writeln!(out, "| ---: | --- | --- | ---: |")?;
+    for case in cases {
+        let (number, call, kind, exit) = (case.number, &case.call, case.kind.name(), case.exit);
+        writeln!(out, "| {number} | {call} | {kind} | {exit} |")?;
+    }
+    let (count, seconds) = (cases.len(), took.as_secs_f64());
+    writeln!(
+        out,
+        "{count} cases in {seconds:.0} s: every restart was clean, nothing acknowledged was lost"
+    )
 }
 
 fn common_nodes(network: &Network) -> usize {

@@ -255,6 +255,7 @@ impl Shared {
             epoch: 0,
             peers: IDS[1..].iter().enumerate().map(peer).collect(),
             pool: 1,
+            archive: client::api::types::ArchiveInfo::default(),
             version: "test".into(),
         }
     }

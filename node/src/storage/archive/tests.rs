@@ -1,8 +1,10 @@
 //! The archive on a real file system: reading back, torn tails, damage.
 
 use super::*;
+use ledger::frame::{FRAME_HEADER_LEN, HEADER_LEN, Payload};
 use ledger::hash::Hash;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::fs;
 
 const CHAIN: ChainId = ChainId(Hash([4; 32]));
@@ -61,17 +63,52 @@ fn blocks_come_back_by_height_and_after_a_restart() {
 }
 
 #[test]
-fn another_chain_and_a_missing_segment_are_refused() {
+fn another_chain_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(filled(dir.path(), &[&[9_000]]));
+    let other = Archive::open(dir.path(), ChainId(Hash([5; 32])));
+    assert!(matches!(other, Err(OpenError::OtherChain { .. })));
+}
+
+#[test]
+fn segments_that_were_moved_away_are_named_and_the_rest_is_served() {
     let dir = tempfile::tempdir().unwrap();
     drop(filled(
         dir.path(),
-        &[&[9_000], &[9_000], &[9_000, 9_000], &[9_000]],
+        &[&[9_000], &[9_000], &[9_000, 9_000], &[9_000], &[9_000]],
     ));
-    let other = Archive::open(dir.path(), ChainId(Hash([5; 32])));
-    assert!(matches!(other, Err(OpenError::OtherChain { .. })));
-    fs::remove_file(dir.path().join(segment_name(1))).unwrap();
-    let gap = Archive::open(dir.path(), CHAIN);
-    assert!(matches!(gap, Err(OpenError::Gap { number: 1, .. })));
+    assert_eq!(files::list(dir.path()).unwrap().len(), 3);
+    for number in [1, 2] {
+        fs::remove_file(dir.path().join(segment_name(number))).unwrap();
+    }
+    let mut archive = Archive::open_with(dir.path(), CHAIN, 10_000).unwrap();
+    let reader = archive.reader();
+    assert_eq!((reader.last(), reader.holes()), (Some(Height(6)), vec![]));
+    let away = reader.away();
+    assert_eq!(
+        (away[0].first_segment, away[0].last_segment, away[0].last),
+        (1, 2, Height(4))
+    );
+    for height in 1..5 {
+        let read = reader.read(Height(height));
+        assert!(matches!(read, Err(ReadError::Away { segment: 1, .. })));
+    }
+    assert_eq!(reader.readable_from(Height(2)), Some(Height(5)));
+    reader.read(Height(5)).unwrap().unwrap();
+    archive.append_group(&[payload(3, 9_000)]).unwrap();
+    archive.append_group(&[payload(3, 10)]).unwrap();
+    drop(archive);
+    let archive = Archive::open_with(dir.path(), CHAIN, 10_000).unwrap();
+    assert_eq!(archive.next_height(), Height(9));
+}
+
+/// The one hole of an archive, as segment, offset, first and last block.
+fn hole(archive: &Archive) -> (u64, u64, Height, Height) {
+    let holes = archive.reader().holes();
+    let [hole] = holes.as_slice() else {
+        panic!("{holes:?}");
+    };
+    (hole.segment, hole.offset, hole.first, hole.last)
 }
 
 #[test]
@@ -84,46 +121,121 @@ fn damage_is_named_by_segment_offset_and_height() {
     let sealed = dir.path().join(segment_name(1));
     let last = dir.path().join(segment_name(2));
     let offset = as_u64(HEADER_LEN + frame_len(500));
+    let open = || Archive::open_with(dir.path(), CHAIN, 10_000).unwrap();
 
     // A payload in a sealed segment is checked when it is read.
     let whole = fs::read(&sealed).unwrap();
     flip(&sealed, HEADER_LEN + frame_len(500) + 100);
-    let archive = Archive::open_with(dir.path(), CHAIN, 10_000).unwrap();
+    let archive = open();
     let reader = archive.reader();
     reader.read(Height(1)).unwrap();
-    let Err(ReadError::Damaged(damaged)) = reader.read(Height(2)) else {
-        panic!("not noticed");
-    };
-    assert_eq!(
-        (damaged.segment, damaged.offset, damaged.height),
-        (1, offset, Height(2))
-    );
+    assert_eq!(reader.holes(), []);
+    for _ in 0..2 {
+        let Err(ReadError::Damaged(damaged)) = reader.read(Height(2)) else {
+            panic!("not noticed");
+        };
+        let place = (damaged.segment, damaged.offset, damaged.height);
+        assert_eq!(place, (1, offset, Height(2)));
+    }
+    assert_eq!(hole(&archive), (1, offset, Height(2), Height(2)));
     reader.read(Height(3)).unwrap();
     drop(archive);
 
-    // A frame header in a sealed segment is noticed at open.
-    fs::write(&sealed, &whole).unwrap();
-    flip(&sealed, HEADER_LEN + frame_len(500) + 20);
-    let Err(OpenError::Damaged(damaged)) = Archive::open_with(dir.path(), CHAIN, 10_000) else {
-        panic!("not noticed");
-    };
-    assert_eq!(
-        (damaged.segment, damaged.offset, damaged.height),
-        (1, offset, Height(2))
-    );
+    // Every bit of a frame's header in a sealed segment is noticed at open, and costs one block.
+    for at in 0..FRAME_HEADER_LEN {
+        fs::write(&sealed, &whole).unwrap();
+        flip(&sealed, HEADER_LEN + frame_len(500) + at);
+        let archive = open();
+        assert_eq!(hole(&archive), (1, offset, Height(2), Height(2)), "{at}");
+        archive.reader().read(Height(3)).unwrap().unwrap();
+        assert_eq!(archive.next_height(), Height(7));
+    }
+
+    // A segment's own header is told by its first frame.
+    for at in 0..HEADER_LEN {
+        fs::write(&sealed, &whole).unwrap();
+        flip(&sealed, at);
+        let archive = open();
+        assert_eq!(hole(&archive), (1, 0, Height(1), Height(0)), "{at}");
+        archive.reader().read(Height(2)).unwrap().unwrap();
+    }
+
+    // A segment that ends too early lacks its last blocks.
+    fs::write(&sealed, &whole[..HEADER_LEN + frame_len(500) + 60]).unwrap();
+    let (segment, _, first, end) = hole(&open());
+    assert_eq!((segment, first, end), (1, Height(2), Height(4)));
     fs::write(&sealed, &whole).unwrap();
 
     // In the last segment everything is checked at open.
     let whole = fs::read(&last).unwrap();
     for at in HEADER_LEN..HEADER_LEN + frame_len(500) {
         flip(&last, at);
-        let opened = Archive::open_with(dir.path(), CHAIN, 10_000);
-        let Err(OpenError::Damaged(damaged)) = opened else {
-            panic!("byte {at} not noticed");
-        };
-        assert_eq!((damaged.segment, damaged.height), (2, Height(5)));
+        let archive = open();
+        let place = (2, as_u64(HEADER_LEN), Height(5), Height(5));
+        assert_eq!(hole(&archive), place, "byte {at} not noticed");
+        archive.reader().read(Height(6)).unwrap().unwrap();
         fs::write(&last, &whole).unwrap();
     }
+}
+
+#[test]
+fn a_damaged_end_is_kept_aside_and_a_torn_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(filled(dir.path(), &[&[500], &[500]]));
+    let path = dir.path().join(segment_name(1));
+    let whole = fs::read(&path).unwrap();
+    let end = HEADER_LEN + frame_len(500);
+    for (ending, files) in [(Ending::Torn, 1), (Ending::Damaged, 2)] {
+        fs::write(&path, &whole).unwrap();
+        flip(&path, end + 60);
+        let bad = fs::read(&path).unwrap();
+        let mut archive = Archive::open_with(dir.path(), CHAIN, 10_000).unwrap();
+        let tail = archive.tail().unwrap();
+        let place = (tail.segment, tail.offset, tail.height, tail.was_synced);
+        assert_eq!(place, (1, as_u64(end), Height(2), false));
+        assert!(archive.append_group(&[payload(1, 1)]).is_err());
+        let kept = archive.settle(ending).unwrap();
+        assert_eq!(archive.next_height(), Height(2));
+        assert_eq!(fs::read(&path).unwrap(), &whole[..end]);
+        assert_eq!(files::list(dir.path()).unwrap().len(), files);
+        if let Some(kept) = kept {
+            assert_eq!(fs::read(kept).unwrap(), &bad[end..]);
+        }
+        archive.append_group(&[payload(1, 1)]).unwrap();
+    }
+}
+
+#[test]
+fn a_repaired_segment_has_its_blocks_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut archive = filled(
+        dir.path(),
+        &[&[500], &[500], &[500], &[20_000], &[500], &[500]],
+    );
+    let reader = archive.reader();
+    for (segment, at, lost) in [(1, frame_len(500) + 100, 2), (2, 100, 5)] {
+        let path = dir.path().join(segment_name(segment));
+        flip(&path, HEADER_LEN + at);
+        assert!(reader.read(Height(lost)).is_err());
+        let missing = archive.repairer().put_back(segment, &BTreeMap::new());
+        assert!(matches!(missing, Err(RepairError::Missing(height)) if height == Height(lost)));
+        let blocks = BTreeMap::from([(Height(lost), payload(7, 500))]);
+        let aside = archive.repairer().put_back(segment, &blocks).unwrap();
+        assert!(aside.exists());
+        assert_eq!(reader.holes(), []);
+    }
+    archive.append_group(&[payload(8, 10)]).unwrap();
+    let all = |reader: &Reader| {
+        let blocks = reader
+            .iter(Height(1))
+            .map(|block| block.unwrap().1.block[0]);
+        blocks.collect::<Vec<u8>>()
+    };
+    assert_eq!(all(&reader), [7, 7, 7, 7, 7, 7, 8]);
+    drop(archive);
+    let archive = Archive::open_with(dir.path(), CHAIN, 10_000).unwrap();
+    assert_eq!(all(&archive.reader()), [7, 7, 7, 7, 7, 7, 8]);
+    assert_eq!(archive.reader().holes(), []);
 }
 
 #[test]
@@ -132,7 +244,7 @@ fn a_torn_segment_header_is_a_segment_that_never_was() {
     drop(filled(dir.path(), &[&[500]]));
     let torn = dir.path().join(segment_name(2));
     fs::write(&torn, [0; 60]).unwrap();
-    let mut archive = Archive::open_with(dir.path(), CHAIN, 10_000).unwrap();
+    let mut archive = Archive::open(dir.path(), CHAIN).unwrap();
     assert_eq!(
         (archive.cut_bytes(), archive.next_height()),
         (60, Height(2))

@@ -1,0 +1,299 @@
+//! Fetches damaged blocks of the archive from peers, one run of blocks after the other, and puts them back.
+//!
+//! It asks with the engine's own `SyncReq`, from one peer at a time, and believes none: what comes must be the heights
+//! that were asked for, hashed to its headers, linked to each other and to the own blocks around it, and finalized by a
+//! certificate of the epoch's validators ([`check`]). Who sends anything else is disconnected and not asked again in that
+//! pass. It knows no engine: it works beside a running one, and before one can start ([`early`]).
+
+pub mod check;
+pub mod early;
+
+use crate::archivist;
+use crate::exit;
+use crate::mesh::Mesh;
+use crate::storage::archive::{Hole, Reader, RepairError, Repairer};
+use check::{Bad, Wanted};
+use consensus::message::{Message, SyncReq, SyncResp};
+use consensus::{EpochInfo, Peer};
+use ledger::hash::BlockHash;
+use ledger::header::Header;
+use ledger::id::Height;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long a peer may take to answer.
+#[cfg(not(test))]
+const ANSWER: Duration = Duration::from_secs(5);
+#[cfg(test)]
+const ANSWER: Duration = Duration::from_secs(1);
+/// Pause before damage that could not be repaired is looked at again: the first, and the longest.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Bytes that are asked for at once …
+const MANY: u32 = 1 << 20;
+/// … or, for few blocks, one block each, so that each comes with the certificate that is nearest to it.
+const ONE: u32 = 1;
+/// Up to so many blocks are few.
+const FEW: u64 = 64;
+
+/// Where answers to a repair's requests are handed in, and what was repaired. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Desk(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    asked: Mutex<Option<Asked>>,
+    blocks: AtomicU64,
+    liars: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Asked {
+    peer: Peer,
+    from: Height,
+    reply: oneshot::Sender<SyncResp>,
+}
+
+impl Desk {
+    /// Takes an answer that a repair waits for; gives back what nobody here asked this peer for.
+    #[must_use]
+    pub fn take(&self, from: &Peer, response: SyncResp) -> Option<SyncResp> {
+        let first = response.blocks.first().map(|block| block.header.height);
+        let mut asked = self.asked();
+        match asked.take_if(|asked| asked.peer == *from && Some(asked.from) == first) {
+            Some(asked) => {
+                // Who gave up waiting has asked another.
+                asked.reply.send(response).ok();
+                None
+            }
+            None => Some(response),
+        }
+    }
+
+    /// Blocks that were put back before the node started.
+    pub fn add(&self, blocks: u64) {
+        self.0.blocks.fetch_add(blocks, Ordering::Relaxed);
+    }
+
+    /// Blocks that were put back since the start.
+    pub fn repaired(&self) -> u64 {
+        self.0.blocks.load(Ordering::Relaxed)
+    }
+
+    /// Peers that sent something wrong.
+    pub fn liars(&self) -> u64 {
+        self.0.liars.load(Ordering::Relaxed)
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Option<Asked>> {
+        self.0.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who is connected now.
+pub type Connected = Arc<dyn Fn() -> Vec<Peer> + Send + Sync>;
+
+/// Repairs an archive.
+#[derive(Clone)]
+pub struct Repair {
+    /// Finds the damage, reads what is around it.
+    pub archive: Reader,
+    /// Puts blocks back.
+    pub repairer: Repairer,
+    /// The epochs whose blocks can be verified.
+    pub epochs: Arc<[EpochInfo]>,
+    /// To ask.
+    pub mesh: Arc<dyn Mesh>,
+    /// Who can be asked.
+    pub connected: Connected,
+    /// Where the answers come.
+    pub desk: Desk,
+}
+
+impl fmt::Debug for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Repair")
+            .field("desk", &self.desk)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A run of blocks was not fetched.
+#[derive(Debug, thiserror::Error)]
+enum NotFetched {
+    #[error("no connected peer gave it")]
+    Nobody,
+    #[error("what peers agree on is not what the own blocks around it say")]
+    OtherChain,
+}
+
+impl Repair {
+    /// Repairs whatever is found, for ever.
+    pub async fn run(self) {
+        loop {
+            self.finish().await;
+            self.archive.found().await;
+        }
+    }
+
+    /// Works until nothing is damaged.
+    pub async fn finish(&self) {
+        let (mut pause, longest) = AGAIN;
+        while !self.pass().await {
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2).min(longest);
+        }
+    }
+
+    /// Goes once over all that is damaged; whether all of it was repaired.
+    async fn pass(&self) -> bool {
+        let mut segments: BTreeMap<u64, Vec<Hole>> = BTreeMap::new();
+        for hole in self.archive.holes() {
+            segments.entry(hole.segment).or_default().push(hole);
+        }
+        let mut whole = true;
+        let mut liars = BTreeSet::new();
+        for (number, holes) in segments {
+            let mut blocks = BTreeMap::new();
+            let mut fetched = true;
+            for hole in &holes {
+                if let Err(why) = self.fetch(hole, &mut blocks, &mut liars).await {
+                    tracing::error!("{hole}: not repaired yet: {why}");
+                    fetched = false;
+                    break;
+                }
+            }
+            whole &= fetched && self.put_back(number, blocks).await;
+        }
+        whole
+    }
+
+    async fn put_back(&self, number: u64, blocks: BTreeMap<Height, Vec<u8>>) -> bool {
+        let repairer = self.repairer.clone();
+        let count = u64::try_from(blocks.len()).unwrap_or(u64::MAX);
+        let work = move || repairer.put_back(number, &blocks);
+        let Ok(done) = tokio::task::spawn_blocking(work).await else {
+            // It panicked, which ends the process, or the node stops.
+            return false;
+        };
+        match done {
+            Ok(aside) => {
+                self.desk.0.blocks.fetch_add(count, Ordering::Relaxed);
+                tracing::warn!(
+                    segment = number, blocks = count, old = %aside.display(),
+                    "the archive was repaired from peers; the damaged file is kept"
+                );
+                true
+            }
+            Err(RepairError::Fatal(fatal)) => exit::abort(&fatal),
+            Err(error @ (RepairError::Missing(_) | RepairError::NoRoom(_))) => {
+                let error = exit::Chain(&error);
+                tracing::error!(segment = number, %error, "the segment is not repaired yet");
+                false
+            }
+        }
+    }
+
+    /// Fetches all blocks of a hole.
+    async fn fetch(
+        &self,
+        hole: &Hole,
+        blocks: &mut BTreeMap<Height, Vec<u8>>,
+        liars: &mut BTreeSet<Peer>,
+    ) -> Result<(), NotFetched> {
+        let below = self.header(hole.first.prev()).await;
+        let above = self.header(hole.last.next()).await;
+        let mut wanted = Wanted {
+            first: hole.first,
+            last: hole.last,
+            below: below.map(|header| header.hash()),
+            above: above.map(|header| header.parent),
+        };
+        while wanted.first <= hole.last {
+            let (found, last) = self.ask_all(wanted, liars).await?;
+            let mut count = 0_u64;
+            for (height, payload) in found {
+                blocks.insert(height, payload);
+                count = count.saturating_add(1);
+            }
+            wanted.below = Some(last);
+            wanted.first = wanted.first.saturating_add(count.max(1));
+        }
+        match (wanted.above, wanted.below) {
+            (Some(above), Some(last)) if above != last && hole.first <= hole.last => {
+                Err(NotFetched::OtherChain)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks one peer after the other for the first wanted blocks, until one gives them.
+    async fn ask_all(
+        &self,
+        wanted: Wanted,
+        liars: &mut BTreeSet<Peer>,
+    ) -> Result<(Vec<(Height, Vec<u8>)>, BlockHash), NotFetched> {
+        let left = wanted.last.0.saturating_sub(wanted.first.0);
+        let sizes: &[u32] = if left < FEW { &[ONE, MANY] } else { &[MANY] };
+        for peer in (self.connected)() {
+            for max_bytes in sizes {
+                if liars.contains(&peer) {
+                    break;
+                }
+                let Some(response) = self.ask(peer, wanted.first, *max_bytes).await else {
+                    break;
+                };
+                let epochs = Arc::clone(&self.epochs);
+                let check = move || check::blocks(response, &wanted, &epochs);
+                match tokio::task::spawn_blocking(check).await {
+                    Ok(Ok(found)) => {
+                        let last = found.last().map(|(block, _)| block.hash());
+                        let payloads = found.into_iter().filter_map(|(block, finalization)| {
+                            let payload = archivist::payload(&block, finalization).ok()?;
+                            Some((block.header.height, payload))
+                        });
+                        if let Some(last) = last {
+                            return Ok((payloads.collect(), last));
+                        }
+                    }
+                    // All of them together may be linked to the own block above.
+                    Ok(Err(Bad::Epoch)) => {}
+                    Ok(Err(bad)) => self.lied(peer, &bad, liars),
+                    Err(_stopping) => return Err(NotFetched::Nobody),
+                }
+            }
+        }
+        Err(NotFetched::Nobody)
+    }
+
+    fn lied(&self, peer: Peer, bad: &Bad, liars: &mut BTreeSet<Peer>) {
+        let bad = exit::Chain(bad);
+        tracing::warn!(peer = %peer.0, %bad, "a peer sent wrong blocks for a repair");
+        self.desk.0.liars.fetch_add(1, Ordering::Relaxed);
+        liars.insert(peer);
+        self.mesh
+            .disconnect(&peer, "sent wrong blocks for a repair");
+    }
+
+    async fn ask(&self, peer: Peer, from: Height, max_bytes: u32) -> Option<SyncResp> {
+        let (reply, answer) = oneshot::channel();
+        *self.desk.asked() = Some(Asked { peer, from, reply });
+        let request = Message::SyncReq(SyncReq { from, max_bytes });
+        self.mesh.send(&peer, request.encode().into());
+        tokio::time::timeout(ANSWER, answer).await.ok()?.ok()
+    }
+
+    /// The header of an own block, if it can be read.
+    async fn header(&self, height: Option<Height>) -> Option<Header> {
+        let (archive, height) = (self.archive.clone(), height?);
+        let read = move || {
+            let payload = archive.read(height).ok()??;
+            let (block, _) = crate::driver::serve::decode(payload).ok()?;
+            Some(block.header)
+        };
+        tokio::task::spawn_blocking(read).await.ok()?
+    }
+}

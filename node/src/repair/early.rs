@@ -1,0 +1,101 @@
+//! Repair before the node can start: the index or the log's hashes must be made again from blocks that are damaged.
+//!
+//! The network runs, and nothing else: what peers send is dropped but for the blocks that were asked for. Connections
+//! that stand when the repair is done are told to the node that starts then ([`Early::up`]).
+
+use super::{Connected, Desk, Repair, check};
+use crate::config::Config;
+use crate::network::{Handle, Inbound, Receivers};
+use crate::recovery::{self, Owner, RecoveryError};
+use consensus::{Message, Peer};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A network that runs before its node.
+#[derive(Debug)]
+pub struct Early {
+    /// To send.
+    pub mesh: Handle,
+    /// What comes in.
+    pub receivers: Receivers,
+    up: Arc<Mutex<BTreeSet<Peer>>>,
+}
+
+impl Early {
+    /// A network that was just started.
+    pub fn new((mesh, receivers): (Handle, Receivers)) -> Self {
+        Self {
+            mesh,
+            receivers,
+            up: Arc::default(),
+        }
+    }
+
+    /// The peers whose connections stand.
+    pub fn up(&self) -> BTreeSet<Peer> {
+        self.up
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Repairs a stopped node's archive. Ends early, without effect, if the future is dropped. Gives how many blocks
+    /// were put back.
+    ///
+    /// # Errors
+    /// [`RecoveryError`] if the archive cannot be opened.
+    pub async fn repair(&mut self, config: &Config, owner: &Owner) -> Result<u64, RecoveryError> {
+        let (data, archive) = recovery::open_damaged(config, owner)?;
+        let desk = Desk::default();
+        let up = Arc::clone(&self.up);
+        let connected: Connected = Arc::new(move || {
+            let up = up.lock().unwrap_or_else(PoisonError::into_inner);
+            up.iter().copied().collect()
+        });
+        let repair = Repair {
+            archive: archive.reader(),
+            repairer: archive.repairer(),
+            epochs: Arc::new([check::first_epoch(&owner.founding)]),
+            mesh: Arc::new(self.mesh.clone()),
+            connected,
+            desk: desk.clone(),
+        };
+        let scrubbed = archive.reader();
+        let work = async {
+            // Whatever is damaged besides is found now, not one block per start.
+            let read = move || scrubbed.condemn_all();
+            tokio::task::spawn_blocking(read).await.ok();
+            repair.finish().await;
+        };
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut work => break,
+                inbound = self.receivers.consensus.recv() => match inbound {
+                    Some(Inbound::Up(peer)) => self.note(peer, BTreeSet::insert),
+                    Some(Inbound::Down(peer)) => self.note(peer, |up, peer| up.remove(&peer)),
+                    Some(Inbound::Frame { .. } | Inbound::RoundTrip { .. }) => {}
+                    None => break,
+                },
+                inbound = self.receivers.bulk.recv() => match inbound {
+                    Some(Inbound::Frame { from, bytes, .. }) => {
+                        if let Ok(Message::SyncResp(response)) = Message::decode(&bytes) {
+                            // What nobody asked for is dropped.
+                            drop(desk.take(&from, response));
+                        }
+                    }
+                    Some(_) => {}
+                    None => break,
+                },
+            }
+        }
+        drop(data);
+        Ok(desk.repaired())
+    }
+
+    fn note(&self, peer: Peer, change: impl FnOnce(&mut BTreeSet<Peer>, Peer) -> bool) {
+        let mut up = self.up.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut up, peer);
+    }
+}
