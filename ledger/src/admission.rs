@@ -130,13 +130,14 @@ impl CheckedEvidence {
     /// Checks epoch, membership and both signatures.
     ///
     /// # Errors
-    /// [`Refusal`]: evidence of another epoch than this one, or a vote that does not verify.
+    /// [`Refusal`]: evidence of an epoch that is not this one and that this one does not remember, or a vote that does
+    /// not verify.
     pub fn new(epoch: &EpochInfo, evidence: Evidence) -> Result<Self, Refusal> {
         let (first, second) = evidence.votes();
-        if first.epoch != epoch.epoch {
-            let (found, expected) = (first.epoch, epoch.epoch);
-            return Err(Refusal::EvidenceEpoch { found, expected });
-        }
+        let (found, expected) = (first.epoch, epoch.epoch);
+        let epoch = epoch
+            .back_to(found)
+            .ok_or(Refusal::EvidenceEpoch { found, expected })?;
         first.verify(&epoch.set, &epoch.context)?;
         second.verify(&epoch.set, &epoch.context)?;
         Ok(Self(evidence))

@@ -372,9 +372,9 @@ impl<'a, V: StateView + ?Sized> Assembly<'a, V> {
             CheckedItem::Submission(submission) => self.add_submission(submission),
             CheckedItem::Evidence(evidence) => {
                 let (epoch, signer) = evidence.accused();
-                let expected = self.parent.epoch.epoch;
-                if epoch != expected {
-                    let found = epoch;
+                let current = &self.parent.epoch;
+                if current.back_to(epoch).is_none() {
+                    let (found, expected) = (epoch, current.epoch);
                     return Err(Refusal::EvidenceEpoch { found, expected }.into());
                 }
                 let seen = Overlay::new(self.view).with(&self.effects);
@@ -475,7 +475,8 @@ impl<'a, V: StateView + ?Sized> Assembly<'a, V> {
         let epoch = if header.flags.is_seal() {
             let number = parent.epoch.epoch.saturating_add(1);
             let set = Arc::clone(&parent.epoch.set);
-            Arc::new(EpochInfo::new(founding.chain(), number, set, block))
+            let next = EpochInfo::new(founding.chain(), number, set, block);
+            Arc::new(next.following(&parent.epoch, founding.params().evidence_age))
         } else {
             Arc::clone(&parent.epoch)
         };

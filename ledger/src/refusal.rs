@@ -187,8 +187,8 @@ pub enum Refusal {
         index: LeafIndex,
     },
 
-    /// Evidence about an epoch whose validators are not at hand.
-    #[error("evidence is about epoch {found}, this is {expected}")]
+    /// Evidence about an epoch that is too old, or to come.
+    #[error("evidence is about epoch {found}, this is {expected}: too old, or to come")]
     EvidenceEpoch {
         /// Its epoch.
         found: Epoch,

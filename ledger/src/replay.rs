@@ -349,7 +349,8 @@ impl Replay {
         let accusations = body.items().iter().filter_map(|item| match item {
             CheckedItem::Submission(_) => None,
             CheckedItem::Evidence(evidence) => {
-                let member = tip.epoch.set.get(evidence.accused().1)?;
+                let (epoch, signer) = evidence.accused();
+                let member = tip.epoch.back_to(epoch)?.set.get(signer)?;
                 Some(Recorded {
                     height,
                     authority: member.id.clone(),

@@ -129,7 +129,12 @@ pub struct EpochInfo {
     pub restart: Hash,
     /// What every vote of it signs.
     pub context: EpochContext,
+    /// The epoch before it, as long as evidence about that one may be recorded. A restart forgets it.
+    before: Option<Arc<Self>>,
 }
+
+/// Most epochs that are remembered, whatever the parameters say.
+const MAX_REMEMBERED: u64 = 64;
 
 impl EpochInfo {
     /// An epoch that no restart file opened.
@@ -160,7 +165,32 @@ impl EpochInfo {
             anchor,
             restart,
             context: inputs.context(),
+            before: None,
         }
+    }
+
+    /// The same with the epoch before it and what that one remembers: so many epochs in all.
+    #[must_use]
+    pub fn following(self, before: &Arc<Self>, remembered: u64) -> Self {
+        let before = before.remembered(remembered.min(MAX_REMEMBERED));
+        Self { before, ..self }
+    }
+
+    fn remembered(self: &Arc<Self>, count: u64) -> Option<Arc<Self>> {
+        let rest = count.checked_sub(1)?;
+        let before = self.before.as_ref();
+        let before = before.and_then(|before| before.remembered(rest));
+        let epoch = Self::clone(self);
+        Some(Arc::new(Self { before, ..epoch }))
+    }
+
+    /// This epoch or one that it remembers, by its number.
+    pub fn back_to(&self, number: Epoch) -> Option<&Self> {
+        let mut at = self;
+        while at.epoch != number {
+            at = at.before.as_deref()?;
+        }
+        Some(at)
     }
 
     /// Whether the position is a member's.

@@ -14,6 +14,7 @@ use ledger::header::{BlockRef, Flags, Header};
 use ledger::id::{Epoch, Height};
 use ledger::tip::{EpochInfo, Founding, Tip};
 use ledger::validator_set::ValidatorSet;
+use std::sync::Arc;
 
 /// An epoch cannot be told from the archive.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,9 @@ pub enum EpochError {
     UnknownSet(Epoch),
 }
 
+/// More epochs than the ledger remembers at most are not looked for.
+const MAX_AGE: u64 = 64;
+
 /// Tells epochs from an archive.
 #[derive(Clone, Copy, Debug)]
 pub struct Epochs<'a> {
@@ -53,7 +57,7 @@ pub struct Epochs<'a> {
 }
 
 impl Epochs<'_> {
-    /// The epoch of the block after this one; `None` if its set is not known.
+    /// The epoch of the block after this one, with all that it remembers; `None` if that is not known.
     ///
     /// # Errors
     /// [`EpochError`].
@@ -61,11 +65,34 @@ impl Epochs<'_> {
         if self.is_restarted(header.height) {
             return Ok(None);
         }
-        if !header.flags.is_seal() {
-            return self.of(header);
+        let age = self.founding.params().evidence_age;
+        let newest = if header.flags.is_seal() {
+            let anchor = header.block_ref();
+            self.info(header.epoch.saturating_add(1), &header.next_set, anchor)
+        } else {
+            self.of(header)?
+        };
+        let Some(newest) = newest else {
+            return Ok(None);
+        };
+        // Newest first, then put on each other from the oldest on.
+        let mut chain = vec![newest];
+        while let Some(epoch) = chain.last()
+            && epoch.epoch > Epoch(0)
+            && u64::try_from(chain.len()).is_ok_and(|length| length <= age.min(MAX_AGE))
+        {
+            let height = epoch.anchor.height;
+            let (seal, _) = self.read(height)?.ok_or(EpochError::NoAnchor(height))?;
+            match self.of(&seal)? {
+                Some(before) => chain.push(before),
+                None => return Ok(None),
+            }
         }
-        let anchor = header.block_ref();
-        Ok(self.info(header.epoch.saturating_add(1), &header.next_set, anchor))
+        let whole = chain
+            .into_iter()
+            .rev()
+            .reduce(|before, epoch| epoch.following(&Arc::new(before), age));
+        Ok(whole)
     }
 
     /// The epoch of this block; `None` if its set is not known.

@@ -68,6 +68,17 @@ fn load(running: &mut Running) -> Vec<PathBuf> {
     folders
 }
 
+/// After a clean stop the index is kept: the epoch that it stands in is told from the archive alone.
+fn stop_and_start(running: &mut Running) {
+    const AT: usize = 1;
+    running.network.stop(AT).unwrap();
+    let before = running.log(AT).len();
+    running.start(&[AT]);
+    running.becomes_provable(AT);
+    let log = running.log(AT);
+    assert!(!log[before..].contains("does not fit"), "{log}");
+}
+
 /// Another verifier than ours reads the log through all epochs, and the receipts.
 fn is_independently_verified(running: &Running, folders: &[PathBuf]) {
     let venv = std::env::var("NACHWEIS_VENV").expect("scripts/test sets NACHWEIS_VENV");
@@ -121,6 +132,7 @@ fn epochs_end_at_their_length_and_a_kill_around_a_seal_loses_nothing() {
             assert_eq!(block(&running, at, height)["epoch"], of, "block {height}");
         }
     }
+    stop_and_start(&mut running);
     lose_all_blocks(&mut running);
     // Receipts of every epoch, and newer ones for the oldest documents, with no node to ask.
     let trust = running.network.manifest().trust.clone();

@@ -354,6 +354,36 @@ fn evidence_comes_last_and_once_per_validator_and_epoch() {
     );
 }
 
+#[test]
+fn evidence_is_recorded_in_later_epochs_up_to_its_age() {
+    let params = Params {
+        epoch_length: 1,
+        evidence_age: 2,
+        ..Params::default()
+    };
+    let mut chain = Chain::founded(genesis_with(params));
+    let first = std::sync::Arc::clone(&chain.tip.epoch);
+    let [early, late] = [1, 2].map(|signer| evidence(&first, ValidatorIndex(signer)));
+    for name in ["a", "b"] {
+        let item = batch(&mut chain, name, 1);
+        chain.block(&[item]);
+    }
+    assert_eq!(chain.tip.epoch.epoch, Epoch(2));
+    // Whoever receives the block checks its votes against the epoch that they are of.
+    chain.block(std::slice::from_ref(&early));
+    assert_eq!(
+        chain.state.has_evidence(Epoch(0), ValidatorIndex(1)),
+        Ok(true)
+    );
+    let too_old = Refusal::EvidenceEpoch {
+        found: Epoch(0),
+        expected: Epoch(3),
+    };
+    assert_eq!(chain.ask(&late), Err(too_old.into()));
+    assert!(chain.tip.epoch.back_to(Epoch(1)).is_some());
+    assert!(chain.tip.epoch.back_to(Epoch(4)).is_none());
+}
+
 /// The log that blocks make is the RFC's tree over their leaves, and a block's own bytes give them again.
 #[test]
 fn the_log_is_the_tree_over_all_leaves() {
