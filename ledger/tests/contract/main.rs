@@ -19,6 +19,7 @@ mod golden;
 mod keys;
 mod logs;
 mod restarts;
+mod observers;
 mod rules;
 mod samples;
 mod strict;

@@ -7,6 +7,7 @@ mod assemble;
 mod check;
 mod failure;
 mod restart;
+mod observer;
 mod show;
 mod sign;
 mod trust;
@@ -43,6 +44,7 @@ enum Command {
     Show(show::Args),
     Trust(trust::Args),
     Restart(restart::Args),
+    Observer(observer::Args),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +76,7 @@ fn run(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Show(args) => show::run(&args, out),
         Command::Trust(args) => trust::run(&args, out),
         Command::Restart(args) => restart::run(&args, out),
+        Command::Observer(args) => observer::run(&args, out),
     }
 }
 
