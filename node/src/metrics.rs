@@ -96,6 +96,8 @@ pub struct Snapshot {
     pub peers: u64,
     /// 1 while there is something that a person must look at.
     pub alarm: u64,
+    /// Block up to which a node that follows fetches; 0 for one that decides.
+    pub target: u64,
 }
 
 /// All of a node's metrics. Cheap to clone.
@@ -126,6 +128,7 @@ struct Gauges {
     pool_bytes: Gauge,
     peers: Gauge,
     alarm: Gauge,
+    target: Gauge,
 }
 
 impl Default for Metrics {
@@ -203,6 +206,11 @@ impl Metrics {
             ("pool_bytes", "Memory of pending submissions", g.pool_bytes),
             ("peers_connected", "Validators with a connection", g.peers),
             ("alarm", "1 while a person must look at something", g.alarm),
+            (
+                "target_height",
+                "Block up to which a node that follows fetches; 0 for one that decides",
+                g.target,
+            ),
         ];
         for (name, help, gauge) in gauges {
             r.register(name, help, gauge);
@@ -226,6 +234,7 @@ impl Metrics {
             (&g.pool_bytes, now.pool_bytes),
             (&g.peers, now.peers),
             (&g.alarm, now.alarm),
+            (&g.target, now.target),
         ];
         for (gauge, value) in values {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

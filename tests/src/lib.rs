@@ -9,6 +9,7 @@
 //! - [`http`]: the smallest HTTP client that a test needs
 //! - [`ceremony`]: founding a network with the real commands
 //! - [`network`]: its processes: up, status, kill, restart, down
+//! - [`observer`]: a node that follows without voting
 //! - [`campaign`]: faults over a network under load, and the audit afterwards
 //! - [`cables`]: what is between nodes, to be cut
 //! - [`chaos`]: kills, pauses, cuts and slow disks at random, and how long recovery takes
@@ -31,6 +32,7 @@ pub mod load;
 pub mod machine;
 pub mod measure;
 pub mod network;
+pub mod observer;
 pub mod replay;
 pub mod running;
 pub mod synthetic;

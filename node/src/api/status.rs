@@ -118,6 +118,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         pool_bytes: number(node.pool_bytes),
         peers: number(node.peers.iter().filter(|peer| peer.connected).count()),
         alarm: u64::from(node.alarm.is_some()),
+        target: node.target.0,
     });
     let mesh = app.network.as_ref().map(Handle::counters);
     let mesh = mesh.unwrap_or_default();

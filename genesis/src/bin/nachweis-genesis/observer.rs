@@ -67,7 +67,10 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     observer::create(&certificate, &folder.path().join(observer::FILE))?;
     folder.finish().map_err(create)?;
     let (shown, id, days) = (args.out.display(), admin.authority(), args.days);
-    writeln!(out, "{shown}/ certifies an observer of {id} for {days} days")?;
+    writeln!(
+        out,
+        "{shown}/ certifies an observer of {id} for {days} days"
+    )?;
     if args.network.is_none() {
         writeln!(
             out,
