@@ -150,8 +150,7 @@ fn an_observer_follows_load_serves_receipts_that_verify_offline_and_never_votes(
     assert_eq!(keys.len(), 2, "{keys:?}");
     running.network.stop_all().unwrap();
     observer.kill();
-    let offline = nachweis().args(["verify", "--offline"]).arg(&folder);
-    let (verified, said) = code(offline);
+    let (verified, said) = code(nachweis().args(["verify", "--offline"]).arg(&folder));
     assert_eq!(verified, Some(0), "{said}");
     assert!(said.contains("CURRENT"), "{said}");
     // Its archive is a validator's.

@@ -690,10 +690,10 @@ async fn bad_settings_are_refused_with_a_hint() {
 
 #[test]
 fn the_mesh_of_a_genesis_is_its_validators() {
-    let founding = crate::testkit::founding(4);
+    let founding = testkit::founding(4);
     let members = MemberAddress::all(founding.genesis());
     assert_eq!(members.len(), 4);
-    let network = crate::testkit::key(2, Purpose::Network).key();
+    let network = testkit::key(2, Purpose::Network).key();
     assert_eq!(members[2].peer, Peer(network));
     assert_eq!(members[2].authority.as_str(), "authority-02");
     assert_eq!(members[2].addresses, ["/ip4/127.0.0.1/tcp/1"]);
