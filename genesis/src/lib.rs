@@ -29,7 +29,7 @@ pub mod container;
 pub mod files;
 pub mod keyfile;
 pub mod noteid;
-pub mod restart;
 pub mod observer;
+pub mod restart;
 pub mod trust;
 pub mod words;

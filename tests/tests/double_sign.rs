@@ -224,7 +224,11 @@ fn a_validator_restored_under_load_votes_again_and_never_twice_in_a_view() {
     run(restore.arg("--dir").arg(&dir)).unwrap();
     for name in ["vote", "cosigner", "log", "network"] {
         let name = format!("{name}.key");
-        fs::copy(former.join("keys").join(&name), dir.join("keys").join(&name)).unwrap();
+        fs::copy(
+            former.join("keys").join(&name),
+            dir.join("keys").join(&name),
+        )
+        .unwrap();
     }
     running.start(&[3]);
     wait_for("it says that its journal is lost", || {
@@ -245,7 +249,10 @@ fn a_validator_restored_under_load_votes_again_and_never_twice_in_a_view() {
     assert!(!before.is_empty() && !after.is_empty());
     let mut signed: BTreeMap<_, Vec<Vote>> = BTreeMap::new();
     for vote in before.iter().chain(&after) {
-        signed.entry((vote.epoch, vote.view)).or_default().push(*vote);
+        signed
+            .entry((vote.epoch, vote.view))
+            .or_default()
+            .push(*vote);
     }
     for ((epoch, view), votes) in signed {
         let of = |kind| votes.iter().filter(move |vote| vote.kind == kind);
