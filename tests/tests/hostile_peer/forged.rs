@@ -170,7 +170,11 @@ impl Siege {
 
     /// Commits each offence at a node that has not met the hostile validator since its start, and looks after each
     /// round of three whether all goes on.
-    pub(crate) async fn stands(&mut self, count: usize, offences: impl Fn(&Self, usize) -> Vec<Offence>) {
+    pub(crate) async fn stands(
+        &mut self,
+        count: usize,
+        offences: impl Fn(&Self, usize) -> Vec<Offence>,
+    ) {
         for at in 0..count {
             let node = HONEST[at % HONEST.len()];
             if at > 0 && node == 0 {
