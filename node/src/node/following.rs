@@ -116,6 +116,7 @@ impl Follow {
                 mempool: config.mempool.clone(),
                 min_free_bytes: config.storage.min_free_bytes,
                 retry,
+                evidence: Vec::new(),
             },
             executor::Ports {
                 requests: request_inlet,

@@ -36,6 +36,7 @@ pub(crate) enum Failure {
     Restart(#[from] RestartFileError),
     #[error("not confirmed: nothing is written")]
     NotConfirmed,
+    #[error(transparent)]
     Observer(#[from] ObserverError),
     #[error("{} exists and is not empty", .0.display())]
     Exists(PathBuf),
