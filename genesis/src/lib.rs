@@ -14,6 +14,7 @@
 //! - [`address`]: where a validator is reached
 //! - [`ceremony`]: applications to a genesis, the same for everyone; the check before anyone relies on it
 //! - [`container`]: `genesis.nachweis`, the genesis with its signatures
+//! - [`observer`]: `observer.cert`, which lets a node follow without voting
 //! - [`noteid`]: no two keys that look the same in a checkpoint
 //! - [`restart`]: reports of stopped validators, and the file that opens a new epoch
 //! - [`trust`]: `trust.json` and `trust.policy`, which verifiers start from
@@ -28,6 +29,7 @@ pub mod container;
 pub mod files;
 pub mod keyfile;
 pub mod noteid;
+pub mod observer;
 pub mod restart;
 pub mod trust;
 pub mod words;

@@ -10,7 +10,7 @@
 //!
 //! - bytes: [`codec`], [`hash`], [`id`], [`key`]
 //! - consensus on paper: [`validator_set`], [`header`], [`body`], [`vote`], [`certificate`], [`evidence`]
-//! - what is recorded: [`document`], [`record`], [`submission`], [`genesis`]
+//! - what is recorded: [`document`], [`record`], [`submission`], [`genesis`], [`observer`]
 //! - what is proved: [`log`], [`tile`], [`note`], [`checkpoint`], [`cosignature`], [`leaf`], [`trie`]
 //! - how a halted chain goes on: [`restart`]
 //! - what may follow what: [`state`], [`view`], [`tip`], [`refusal`], [`admission`], [`rules`], [`block`], [`execute`], [`replay`]
@@ -46,6 +46,7 @@ pub mod key;
 pub mod leaf;
 pub mod log;
 pub mod note;
+pub mod observer;
 pub mod planted;
 pub mod receipt;
 pub mod record;

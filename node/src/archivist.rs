@@ -45,6 +45,8 @@ pub enum Place {
     Head,
     /// Behind at least one honest node.
     Behind,
+    /// Far behind: blocks come in ranges, and nobody waits for what they show.
+    Joining,
 }
 
 /// Where it tells what is final.
@@ -132,7 +134,8 @@ impl Archivist {
                 counters.final_submissions.add(included);
             }
             counters.final_blocks.add(count(posts.len()));
-            self.announce(posts, commit.finalization.is_some(), commit.place);
+            let live = commit.finalization.is_some() && commit.place != Place::Joining;
+            self.announce(posts, live, commit.place);
         }
         counters.final_leaves.add(leaves);
         Ok(leaves)
@@ -142,6 +145,7 @@ impl Archivist {
     fn prepare(&self, group: &[Commit]) {
         if let [commit] = group
             && commit.finalization.is_some()
+            && commit.place != Place::Joining
             && let [(_, post)] = commit.blocks.as_slice()
         {
             let input = cosigner::Input::Archiving(cosigner::Decided::of(post));

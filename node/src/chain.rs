@@ -130,6 +130,8 @@ pub struct NodeStatus {
     pub epoch: Epoch,
     /// Whether this node votes.
     pub voting: bool,
+    /// Where a node that follows fetches blocks up to; 0 for one that decides.
+    pub target: Height,
     /// The other validators.
     pub peers: Vec<PeerStatus>,
     /// Pending submissions.
@@ -393,6 +395,11 @@ impl Chain {
         &self.0.scrub
     }
 
+    /// Watches what the node says of itself.
+    pub fn watch_status(&self) -> watch::Receiver<NodeStatus> {
+        self.0.status.subscribe()
+    }
+
     /// What the node counts.
     pub fn counters(&self) -> &Counters {
         &self.0.counters
@@ -529,6 +536,14 @@ impl Chain {
         self.0.status.send_if_modified(|status| {
             let changed = (status.pool, status.pool_bytes) != (pool, pool_bytes);
             (status.pool, status.pool_bytes) = (pool, pool_bytes);
+            changed
+        });
+    }
+
+    pub(crate) fn update_target(&self, target: Height) {
+        self.0.status.send_if_modified(|status| {
+            let changed = status.target != target;
+            status.target = target;
             changed
         });
     }

@@ -37,6 +37,8 @@ pub struct Config {
     pub storage: Storage,
     /// Receipts.
     pub receipts: Receipts,
+    /// Fetching blocks.
+    pub sync: Sync,
 }
 
 /// HTTP API.
@@ -123,6 +125,31 @@ pub struct Receipts {
     pub max_unproved_blocks: usize,
 }
 
+/// Fetching blocks while far behind, and as an observer.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sync {
+    /// Validators that are asked at the same time.
+    pub peers: usize,
+    /// Ranges of blocks under way at a time.
+    pub ranges: usize,
+    /// Most blocks of a range.
+    pub range_blocks: u32,
+    /// Threads that check signatures.
+    pub threads: usize,
+}
+
+impl Default for Sync {
+    fn default() -> Self {
+        Self {
+            peers: 64,
+            ranges: 12,
+            range_blocks: 512,
+            threads: 4,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -132,6 +159,9 @@ struct File {
     mempool: Mempool,
     storage: Storage,
     receipts: Receipts,
+    /// Later than the others: a file without it is from an older version.
+    #[serde(default)]
+    sync: Sync,
 }
 
 /// Why a configuration is refused.
@@ -221,6 +251,7 @@ impl Config {
             mempool: file.mempool,
             storage: file.storage,
             receipts: file.receipts,
+            sync: file.sync,
         };
         config.check_consensus()?;
         config.check_bounds()?;
@@ -316,7 +347,11 @@ impl Config {
             31_536_000,
         )?;
         let unproved = number(self.receipts.max_unproved_blocks);
-        within("receipts.max_unproved_blocks", unproved, 16, 65_536)
+        within("receipts.max_unproved_blocks", unproved, 16, 65_536)?;
+        within("sync.peers", number(self.sync.peers), 1, 64)?;
+        within("sync.ranges", number(self.sync.ranges), 1, 64)?;
+        within("sync.range_blocks", self.sync.range_blocks.into(), 1, 1_024)?;
+        within("sync.threads", number(self.sync.threads), 1, 64)
     }
 
     /// Folder of the data.
@@ -416,6 +451,16 @@ scrub_pause_s = 3600
 [receipts]
 # Final blocks that may wait for their cosignatures while receipts are still made for the newest provable one.
 max_unproved_blocks = 1024
+
+[sync]
+# Fetching blocks while far behind, and as an observer: validators asked at the same time,
+peers = 64
+# ranges of blocks under way at a time, each of about 1 MiB,
+ranges = 12
+# most blocks of a range,
+range_blocks = 512
+# and threads that check signatures.
+threads = 4
 "#
     )
 }

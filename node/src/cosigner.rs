@@ -16,6 +16,7 @@ use crate::chain::Chain;
 use crate::clock;
 use crate::exit;
 use crate::gossip::{Cosig, Message};
+use crate::library;
 use crate::mesh::Mesh;
 use crate::publisher;
 use crate::states::Post;
@@ -101,6 +102,13 @@ pub enum Input {
     },
     /// A peer is connected.
     Up(Peer),
+    /// A validator sent a checkpoint with its signatures; only observers take it.
+    Note {
+        /// Who sent it.
+        from: Peer,
+        /// The note, unverified.
+        text: String,
+    },
 }
 
 /// What a cosigner starts from.
@@ -308,6 +316,7 @@ impl Cosigner {
                     self.mesh.send(&peer, ask.encode().into());
                 }
             }
+            Input::Note { .. } => {}
         }
     }
 
@@ -417,6 +426,9 @@ impl Cosigner {
     }
 
     fn publish(&self, noted: publisher::Noted) {
+        if let Some(note) = library::note(&noted.note) {
+            self.mesh.inform(note);
+        }
         // Without a publisher the node has stopped.
         let input = publisher::Input::Provable(noted);
         self.publisher.blocking_send(input).ok();

@@ -25,7 +25,7 @@ use ledger::block::{Body, CheckedBody, ReceiveError};
 use ledger::evidence::Evidence;
 use ledger::execute::{self, BlockError, Slot};
 use ledger::hash::{BlockHash, ItemId};
-use ledger::id::{TimeMs, ValidatorIndex};
+use ledger::id::TimeMs;
 use ledger::view::StateUnavailable;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -67,7 +67,7 @@ pub enum Gossip {
     /// Items, verified.
     Items {
         /// Who brought them.
-        from: ValidatorIndex,
+        origin: Origin,
         /// Submissions.
         submissions: Vec<Pending>,
         /// Evidence.
@@ -498,7 +498,7 @@ impl Executor {
     fn gossip(&mut self, gossip: Gossip) -> Result<(), Halt> {
         match gossip {
             Gossip::Items {
-                from,
+                origin,
                 submissions,
                 evidence,
             } => {
@@ -506,7 +506,6 @@ impl Executor {
                     self.worklist.file(one)?;
                 }
                 for pending in submissions {
-                    let origin = Origin::Peer(from);
                     match self.worklist.insert(pending, origin, &self.branch) {
                         Ok(_) => {}
                         Err(InsertError::State(error)) => return Err(error.into()),

@@ -1,12 +1,14 @@
-//! Messages that only travel between nodes: pending submissions and cosignatures (consensus.md, 3.1 and 3.23).
+//! Messages that only travel between nodes: pending submissions and cosignatures (consensus.md, 3.1 and 3.23), and what
+//! those who follow ask for: checkpoints and ranges of final blocks (3.14).
 //!
 //! They share the lanes and the numbering of the consensus messages; [`Message::is_gossip`] tells them
 //! apart by the first byte. Nothing here is verified: submissions go through the pool's admission,
 //! cosignatures through the cosigner.
 
+use crate::range::{Range, RangeReq};
 use borsh::{BorshDeserialize, BorshSerialize};
 use ledger::body::ItemBytes;
-use ledger::codec::{self, DecodeError, List};
+use ledger::codec::{self, Bytes, DecodeError, List};
 use ledger::hash::{Hash, ItemId};
 use ledger::id::{TreeSize, ValidatorIndex};
 use ledger::key::RawSignature;
@@ -17,6 +19,9 @@ pub const MAX_IDS: usize = 1_000;
 pub const MAX_ITEMS: usize = 1_000;
 /// Most bytes of items that a sender puts into one message; one larger item may travel alone.
 pub const ITEMS_BUDGET: usize = 1 << 20;
+
+/// Longest note that travels, in bytes: 64 cosigners and a log line need 11 KiB.
+pub const MAX_NOTE: usize = 16 << 10;
 
 /// A message between nodes beside consensus.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -33,6 +38,12 @@ pub enum Message {
     Cosig(Cosig) = 21,
     /// Asks for the receiver's cosignature of this size; 0 = its newest.
     CosigReq(TreeSize) = 22,
+    /// A checkpoint with the sender's log line and a quorum's cosignatures, for observers.
+    Note(Bytes<MAX_NOTE>) = 23,
+    /// Asks for final blocks.
+    RangeReq(RangeReq) = 24,
+    /// Final blocks that were asked for.
+    Range(Range) = 25,
 }
 
 /// A cosignature as it travels: enough to rebuild the note line.
@@ -56,7 +67,7 @@ impl Message {
 
     /// Whether a message with this first byte is one of these.
     pub const fn is_gossip(kind: u8) -> bool {
-        matches!(kind, 16..=18 | 21 | 22)
+        matches!(kind, 16..=18 | 21..=25)
     }
 
     /// The message's bytes.
@@ -81,6 +92,9 @@ impl Message {
             18 => Some(Self::MAX_LEN),
             21 => Some(1 + 8 + 32 + 8 + 2 + 64),
             22 => Some(1 + 8),
+            23 => Some(1 + 4 + MAX_NOTE),
+            24 => Some(1 + 8 + 4),
+            25 => Some(Self::MAX_LEN),
             _ => None,
         }
     }
@@ -128,6 +142,16 @@ mod tests {
             Message::Items(List::new()),
             Message::Cosig(cosig),
             Message::CosigReq(TreeSize(0)),
+            Message::Note(b"a note".to_vec().try_into().unwrap()),
+            Message::RangeReq(RangeReq {
+                from: ledger::id::Height(3),
+                count: 7,
+            }),
+            Message::Range(Range {
+                blocks: List::new(),
+                headers: List::new(),
+                certificates: List::new(),
+            }),
         ];
         for message in all {
             let bytes = message.encode();

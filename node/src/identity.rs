@@ -1,11 +1,15 @@
-//! Who this node is: the signed genesis, its place in it, and its four keys.
+//! Who this node is: the signed genesis, its place in it, and its keys: a validator's four, or an observer's one with
+//! its certificate.
 
+use crate::clock;
 use crate::config::Config;
 use genesis::container::{ContainerError, Founding};
 use genesis::keyfile::{KeyFile, KeyFileError, purpose_name};
+use genesis::observer::{self, ObserverError};
 use ledger::genesis::Purpose;
 use ledger::id::{AuthorityId, AuthorityIndex, ValidatorIndex};
 use ledger::key::Key;
+use ledger::observer::{Certificate, Refusal};
 use std::path::Path;
 
 /// The keys that a validator signs with.
@@ -21,7 +25,35 @@ pub struct Keys {
     pub network: KeyFile,
 }
 
-/// A validator of a network.
+/// What a node does in a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// Votes, cosigns, serves.
+    Validator,
+    /// Follows and serves; never votes.
+    Observer,
+}
+
+/// A node's part, with what it needs for it.
+#[derive(Debug)]
+pub enum Part {
+    /// A validator.
+    Validator {
+        /// Its place in the first validator set.
+        validator: ValidatorIndex,
+        /// Its keys.
+        keys: Keys,
+    },
+    /// An observer.
+    Observer {
+        /// Is the libp2p identity.
+        network: KeyFile,
+        /// Lets it in.
+        certificate: Certificate,
+    },
+}
+
+/// A node of a network.
 #[derive(Debug)]
 pub struct Identity {
     /// The genesis, checked and signed by all.
@@ -30,10 +62,8 @@ pub struct Identity {
     pub authority: AuthorityIndex,
     /// Its short id.
     pub id: AuthorityId,
-    /// Its place in the first validator set.
-    pub validator: ValidatorIndex,
-    /// Its keys.
-    pub keys: Keys,
+    /// What it does.
+    pub part: Part,
 }
 
 /// Why genesis and keys are no identity.
@@ -45,6 +75,12 @@ pub enum IdentityError {
     /// A key file cannot be used.
     #[error("key is refused")]
     Key(#[from] KeyFileError),
+    /// An observer's certificate cannot be used.
+    #[error("observer certificate is refused")]
+    Certificate(#[from] ObserverError),
+    /// It is not good, here and now.
+    #[error("observer certificate is not good")]
+    NotGood(#[from] Refusal),
     /// The authority of the keys is not in the genesis, or has no validator there.
     #[error("authority {0} has no validator in this genesis")]
     NotAValidator(AuthorityId),
@@ -65,6 +101,10 @@ impl IdentityError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Key(error) => error.hint(),
+            Self::Certificate(error) => error.hint().map(str::to_owned),
+            Self::NotGood(_) => Some(
+                "the authority makes another with its admin key: nachweis-genesis observer".into(),
+            ),
             Self::NotAValidator(_) | Self::OtherKey { .. } => {
                 Some("are these the keys that applied for this genesis?".into())
             }
@@ -104,11 +144,25 @@ impl Identity {
     ///
     /// # Errors
     /// [`IdentityError`].
-    pub fn load(config: &Config) -> Result<Self, IdentityError> {
-        Self::new(
-            Founding::load(&config.genesis())?,
-            Keys::load(&config.keys())?,
-        )
+    pub fn load(config: &Config, duty: Duty) -> Result<Self, IdentityError> {
+        Self::read(&config.genesis(), &config.keys(), duty)
+    }
+
+    /// Reads a genesis and the keys of a folder.
+    ///
+    /// # Errors
+    /// [`IdentityError`]; also for an observer's certificate that is not good now.
+    pub fn read(genesis: &Path, keys: &Path, duty: Duty) -> Result<Self, IdentityError> {
+        let founding = Founding::load(genesis)?;
+        match duty {
+            Duty::Validator => Self::new(founding, Keys::load(keys)?),
+            Duty::Observer => {
+                let network = keys.join(file_name(Purpose::Network));
+                let network = KeyFile::load(&network, Purpose::Network)?;
+                let certificate = observer::load(&keys.join(observer::FILE))?;
+                Self::observer(founding, network, certificate)
+            }
+        }
     }
 
     /// Finds the keys' place in a genesis.
@@ -137,8 +191,63 @@ impl Identity {
             founding,
             authority,
             id,
-            validator,
-            keys,
+            part: Part::Validator { validator, keys },
         })
+    }
+
+    /// An observer: its certificate is checked as the validators will.
+    ///
+    /// # Errors
+    /// [`IdentityError::NotGood`].
+    pub fn observer(
+        founding: Founding,
+        network: KeyFile,
+        certificate: Certificate,
+    ) -> Result<Self, IdentityError> {
+        let id = network.authority().clone();
+        let rules = ledger::tip::Founding::new(founding.genesis().clone());
+        let rules = rules.map_err(ContainerError::from)?;
+        let permission = certificate.check(&rules, &network.key(), clock::wall())?;
+        let authority = permission.authority;
+        let known = founding.genesis().authority(authority);
+        if known.is_none_or(|known| known.id != id) {
+            return Err(Refusal::Authority(authority).into());
+        }
+        Ok(Self {
+            authority,
+            id,
+            part: Part::Observer {
+                network,
+                certificate,
+            },
+            founding,
+        })
+    }
+
+    /// What it does.
+    pub const fn duty(&self) -> Duty {
+        match self.part {
+            Part::Validator { .. } => Duty::Validator,
+            Part::Observer { .. } => Duty::Observer,
+        }
+    }
+
+    /// A validator's keys.
+    ///
+    /// # Errors
+    /// [`IdentityError::NotAValidator`] for an observer.
+    pub fn keys(&self) -> Result<&Keys, IdentityError> {
+        match &self.part {
+            Part::Validator { keys, .. } => Ok(keys),
+            Part::Observer { .. } => Err(IdentityError::NotAValidator(self.id.clone())),
+        }
+    }
+
+    /// All its key files.
+    pub fn key_files(&self) -> Vec<&KeyFile> {
+        match &self.part {
+            Part::Validator { keys, .. } => keys.all().into(),
+            Part::Observer { network, .. } => vec![network],
+        }
     }
 }

@@ -10,6 +10,7 @@
 //! - the whole: [`node`], tied together from what [`recovery`] finds; [`epochs`] tells which epoch that is
 //! - what is final and provable, and the way in: [`chain`], [`states`]
 //! - what moves it: [`driver`], [`executor`], [`archivist`], [`cosigner`], [`publisher`]
+//! - without voting: [`follow`], which fetches what [`library`] hands out in [`range`]s, and [`notes`]
 //! - what waits: [`admission`], [`mempool`]
 //! - what travels: [`gossip`], [`network`] behind [`mesh`]
 //! - what is kept: [`storage`]
@@ -32,14 +33,18 @@ pub mod driver;
 pub mod epochs;
 pub mod executor;
 pub mod exit;
+pub mod follow;
 pub mod gossip;
 pub mod identity;
+pub mod library;
 pub mod mempool;
 pub mod mesh;
 pub mod metrics;
 pub mod network;
 pub mod node;
+pub mod notes;
 pub mod publisher;
+pub mod range;
 pub mod receipts;
 pub mod recovery;
 pub mod repair;

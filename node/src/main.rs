@@ -4,13 +4,14 @@ use clap::{Parser, Subcommand};
 use ledger::restart::Memory;
 use node::commands::{Failure, backup, export, init, reindex, restart, run, status};
 use node::exit::{Chain, Exit};
+use node::identity::Duty;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Run a validator of a Nachweis network
+/// Run a validator or an observer of a Nachweis network
 ///
 /// Example: nachweis-node init --keys keys/bamf --genesis genesis.nachweis --dir node/bamf
 #[derive(Debug, Parser)]
@@ -39,8 +40,13 @@ enum Command {
         /// Address of the HTTP API
         #[arg(long, default_value = "127.0.0.1:8080")]
         api: SocketAddr,
+        /// Make an observer, from a folder of nachweis-genesis observer
+        #[arg(long, conflicts_with = "listen")]
+        observer: bool,
     },
-    /// Run the validator until SIGTERM or SIGINT
+    /// Run the node until SIGTERM or SIGINT
+    ///
+    /// With --observer it follows the chain and serves it, and never votes: it needs network.key and observer.cert
     ///
     /// NACHWEIS_LOG filters the log, for example NACHWEIS_LOG=node=debug
     #[command(verbatim_doc_comment)]
@@ -51,6 +57,9 @@ enum Command {
         /// How the log on stderr is written
         #[arg(long, value_enum, default_value = "text")]
         log: run::LogFormat,
+        /// Follow without voting
+        #[arg(long)]
+        observer: bool,
     },
     /// Make index and log hashes of a stopped node again
     Reindex {
@@ -162,6 +171,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             dir,
             listen,
             api,
+            observer,
         } => {
             let options = init::Options {
                 keys,
@@ -169,6 +179,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
                 dir,
                 listen,
                 api,
+                duty: duty(observer),
             };
             init::init(&options)?;
             let mut out = io::stdout().lock();
@@ -179,12 +190,13 @@ fn dispatch(command: Command) -> Result<(), Failure> {
                 node::config::FILE
             )
             .ok();
-            writeln!(out, "next: nachweis-node run --dir {dir}").ok();
+            let how = if observer { " --observer" } else { "" };
+            writeln!(out, "next: nachweis-node run{how} --dir {dir}").ok();
             Ok(())
         }
-        Command::Run { dir, log } => {
+        Command::Run { dir, log, observer } => {
             run::start_log(log);
-            run::run(&dir)
+            run::run(&dir, duty(observer))
         }
         Command::Reindex { dir } => {
             run::start_log(run::LogFormat::Text);
@@ -223,6 +235,14 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             };
             status::status(&dir, form, &mut io::stdout().lock())
         }
+    }
+}
+
+const fn duty(observer: bool) -> Duty {
+    if observer {
+        Duty::Observer
+    } else {
+        Duty::Validator
     }
 }
 

@@ -8,8 +8,10 @@ use std::sync::Arc;
 pub trait Mesh: fmt::Debug + Send + Sync + 'static {
     /// To one peer, if it is connected.
     fn send(&self, to: &Peer, bytes: Arc<[u8]>);
-    /// To every connected peer.
+    /// To every connected validator.
     fn broadcast(&self, bytes: Arc<[u8]>);
+    /// To every connected observer.
+    fn inform(&self, bytes: Arc<[u8]>);
     /// Disconnects a peer that did what no honest node does.
     fn disconnect(&self, peer: &Peer, why: &'static str);
 }
@@ -24,6 +26,11 @@ impl Mesh for crate::network::Handle {
     fn broadcast(&self, bytes: Arc<[u8]>) {
         let lane = crate::network::Lane::of(&bytes);
         Self::broadcast(self, lane, bytes);
+    }
+
+    fn inform(&self, bytes: Arc<[u8]>) {
+        let lane = crate::network::Lane::of(&bytes);
+        Self::inform(self, lane, bytes);
     }
 
     fn disconnect(&self, peer: &Peer, why: &'static str) {

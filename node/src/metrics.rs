@@ -102,6 +102,8 @@ pub struct Snapshot {
     pub segments_away: u64,
     /// Block that the scrub read last.
     pub scrub_height: u64,
+    /// Block up to which a node that follows fetches; 0 for one that decides.
+    pub target: u64,
 }
 
 /// All of a node's metrics. Cheap to clone.
@@ -135,6 +137,7 @@ struct Gauges {
     damaged_blocks: Gauge,
     segments_away: Gauge,
     scrub_height: Gauge,
+    target: Gauge,
 }
 
 impl Default for Metrics {
@@ -228,6 +231,11 @@ impl Metrics {
                 "Block that the scrub read last",
                 g.scrub_height,
             ),
+            (
+                "target_height",
+                "Block up to which a node that follows fetches; 0 for one that decides",
+                g.target,
+            ),
         ];
         for (name, help, gauge) in gauges {
             r.register(name, help, gauge);
@@ -254,6 +262,7 @@ impl Metrics {
             (&g.damaged_blocks, now.damaged_blocks),
             (&g.segments_away, now.segments_away),
             (&g.scrub_height, now.scrub_height),
+            (&g.target, now.target),
         ];
         for (gauge, value) in values {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

@@ -23,8 +23,11 @@
 //!
 //! # What is done about peers
 //!
-//! Peer ids follow from the network keys in the genesis. Strangers are refused right after the handshake, unfinished
-//! handshakes are bounded in all and per address (`gate`). The smaller peer id dials; the other side dials too only
+//! Peer ids follow from the network keys in the genesis. Who is no member shows an observer's certificate right after
+//! the handshake, before any lane is open, or is refused (`introduction`); unfinished handshakes and introductions are
+//! bounded in all and per address (`gate`). An observer is told of and heard apart from the members
+//! ([`Inbound::Observer`], [`Handle::inform`]), at most four of an authority, each until its certificate expires.
+//! The smaller peer id dials; the other side dials too only
 //! after three seconds without connection, which helps when just one direction works. A peer that breaks framing, that
 //! connects all the time, or that the driver reports with [`Handle::disconnect`], is disconnected, logged, counted and
 //! kept out for a growing time. Identify is not spoken: the genesis says all that it could.
@@ -36,6 +39,7 @@ mod counters;
 mod frame;
 mod gate;
 mod inbox;
+mod introduction;
 mod lanes;
 mod member;
 mod mesh;
@@ -50,12 +54,14 @@ mod tests;
 pub use counters::{Counters, LaneCounters, PeerCounters};
 pub use frame::{CONSENSUS_MAX, FrameLimits};
 pub use inbox::{Receiver, Receivers};
+pub use introduction::Reason;
 
-use crate::identity::Identity;
+use crate::identity::{Identity, Part};
 use consensus::Peer;
 use genesis::keyfile::KeyFile;
 use ledger::genesis::Genesis;
 use ledger::id::AuthorityId;
+use ledger::observer::Certificate;
 use mesh::Mesh;
 use outbox::Registry;
 use std::sync::Arc;
@@ -71,12 +77,35 @@ pub const MAX_MEMBERS: usize = ledger::validator_set::MAX_VALIDATORS;
 /// What a mesh starts from.
 #[derive(Debug)]
 pub struct Settings {
-    /// Multiaddress to listen at: `/ip4/…/tcp/…` or `/ip6/…/tcp/…`.
-    pub listen: String,
     /// All members; the node itself may be among them and is passed over.
     pub members: Vec<MemberAddress>,
+    /// What the node is to them.
+    pub role: Role,
     /// The node's network key.
     pub key: KeyFile,
+}
+
+/// What a node is in the mesh.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// A member.
+    Member {
+        /// Multiaddress to listen at: `/ip4/…/tcp/…` or `/ip6/…/tcp/…`.
+        listen: String,
+        /// What certificates of observers are checked against; without it none is let in.
+        observers: Option<ledger::tip::Founding>,
+    },
+    /// No member: it dials them all, listens nowhere, and shows them this certificate.
+    Observer(Box<Certificate>),
+}
+
+/// Who a connected peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// A member.
+    Member,
+    /// An observer.
+    Observer,
 }
 
 /// A member of the mesh and where it listens.
@@ -121,6 +150,24 @@ pub enum Inbound {
         peer: Peer,
         /// In whole milliseconds, rounded down.
         rtt_ms: u64,
+    },
+    /// Of an observer.
+    Observer(FromObserver),
+}
+
+/// What comes in from an observer, ordered as for members.
+#[derive(Debug, PartialEq, Eq)]
+pub enum FromObserver {
+    /// It is connected.
+    Up(Peer),
+    /// It is gone.
+    Down(Peer),
+    /// A frame.
+    Frame {
+        /// The authenticated sender, whose certificate is good.
+        from: Peer,
+        /// Its bytes.
+        bytes: Vec<u8>,
     },
 }
 
@@ -226,7 +273,11 @@ pub async fn start(
     limits: FrameLimits,
 ) -> Result<(Handle, Receivers), NetworkError> {
     let (running, mesh, receivers) = prepare(&settings, limits)?;
-    Ok((running.run(mesh, &settings.listen).await?, receivers))
+    let listen = match &settings.role {
+        Role::Member { listen, .. } => Some(listen.as_str()),
+        Role::Observer(_) => None,
+    };
+    Ok((running.run(mesh, listen).await?, receivers))
 }
 
 /// Looks whether nobody listens at an address yet, before anything is started.
@@ -258,20 +309,35 @@ fn prepare(
 }
 
 impl Running {
-    async fn run(mut self, mut mesh: Mesh, listen: &str) -> Result<Handle, NetworkError> {
-        self.listening = mesh.listen(listen).await?;
+    async fn run(mut self, mut mesh: Mesh, listen: Option<&str>) -> Result<Handle, NetworkError> {
+        if let Some(listen) = listen {
+            self.listening = mesh.listen(listen).await?;
+        }
         self.task = Mutex::new(Some(tokio::spawn(mesh.run())));
         Ok(Handle(Arc::new(self)))
     }
 }
 
 impl Settings {
-    /// The mesh of a genesis' validators, as one of them.
-    pub fn new(identity: &Identity, listen: &str) -> Self {
+    /// The mesh of a genesis' validators, as one of them or as an observer.
+    pub fn new(identity: &Identity, founding: &ledger::tip::Founding, listen: &str) -> Self {
+        let (role, key) = match &identity.part {
+            Part::Validator { keys, .. } => {
+                let role = Role::Member {
+                    listen: listen.to_owned(),
+                    observers: Some(founding.clone()),
+                };
+                (role, &keys.network)
+            }
+            Part::Observer {
+                network,
+                certificate,
+            } => (Role::Observer(Box::new(*certificate)), network),
+        };
         Self {
-            listen: listen.to_owned(),
             members: MemberAddress::all(identity.founding.genesis()),
-            key: identity.keys.network.clone(),
+            role,
+            key: key.clone(),
         }
     }
 }
@@ -314,13 +380,22 @@ impl Handle {
         self.0.registry.send(to, lane, bytes)
     }
 
-    /// Queues a frame for every connected peer and returns for how many; never waits.
+    /// Queues a frame for every connected member and returns for how many; never waits.
     pub fn broadcast(&self, lane: Lane, bytes: Arc<[u8]>) -> usize {
-        if !self.0.limits.allow(lane, &bytes) {
-            self.refuse(lane, &bytes);
+        self.to_all(Rank::Member, lane, &bytes)
+    }
+
+    /// Queues a frame for every connected observer and returns for how many; never waits.
+    pub fn inform(&self, lane: Lane, bytes: Arc<[u8]>) -> usize {
+        self.to_all(Rank::Observer, lane, &bytes)
+    }
+
+    fn to_all(&self, rank: Rank, lane: Lane, bytes: &Arc<[u8]>) -> usize {
+        if !self.0.limits.allow(lane, bytes) {
+            self.refuse(lane, bytes);
             return 0;
         }
-        self.0.registry.broadcast(lane, &bytes)
+        self.0.registry.broadcast(rank, lane, bytes)
     }
 
     fn refuse(&self, lane: Lane, bytes: &[u8]) -> Sent {
@@ -340,9 +415,14 @@ impl Handle {
         }
     }
 
-    /// The peers that are up.
+    /// The members that are up.
     pub fn connected(&self) -> Vec<Peer> {
-        self.0.registry.connected()
+        self.0.registry.connected(Rank::Member)
+    }
+
+    /// The observers that are up.
+    pub fn observers(&self) -> Vec<Peer> {
+        self.0.registry.connected(Rank::Observer)
     }
 
     /// The addresses that the node listens at.

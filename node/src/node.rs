@@ -10,6 +10,10 @@
 //! Each end of an arrow lives as long as what is before it: when the driver returns, the others finish what they have
 //! and end one after the other; the publisher closes the index last.
 
+mod following;
+
+pub use following::{Follow, Following};
+
 use crate::archivist::{self, Archivist, Listeners};
 use crate::chain::{Chain, Parts};
 use crate::clock::Clock;
@@ -18,7 +22,7 @@ use crate::cosigner::{self, Cosigner};
 use crate::driver::ingress::{self, Ingress};
 use crate::driver::{self, Driver};
 use crate::executor::{self, Executor};
-use crate::identity::Identity;
+use crate::identity::Keys;
 use crate::mesh::Mesh;
 use crate::publisher::{self, Publisher};
 use crate::recovery::Recovered;
@@ -61,13 +65,14 @@ pub struct Signing {
     pub log: SigningKey,
 }
 
-impl From<&Identity> for Signing {
-    fn from(identity: &Identity) -> Self {
+impl Signing {
+    /// The keys of a validator at this place.
+    pub fn new(me: ValidatorIndex, keys: &Keys) -> Self {
         Self {
-            me: identity.validator,
-            vote: identity.keys.vote.signing_key(),
-            cosigner: identity.keys.cosigner.signing_key(),
-            log: identity.keys.log.signing_key(),
+            me,
+            vote: keys.vote.signing_key(),
+            cosigner: keys.cosigner.signing_key(),
+            log: keys.log.signing_key(),
         }
     }
 }
@@ -290,6 +295,8 @@ impl Prepared {
         let (ingress, port) =
             ingress::open(chain.clone(), to_mesh, gossip, to_cosigner, &mut tasks);
         tasks.spawn(repair.run());
+        let heartbeat = Duration::from_millis(config.consensus.heartbeat_ms);
+        tasks.spawn(ingress.library().tell(heartbeat));
         let driver = Driver::new(driver::Parts {
             engine,
             clock: Clock::start(),

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::cosigner::{KeptNote, Signers};
 use crate::driver::serve;
 use crate::epochs::{EpochError, Epochs};
-use crate::identity::Identity;
+use crate::identity::Keys;
 use crate::publisher;
 use crate::states::{Post, States};
 use crate::storage::guard::{self, CosignerGuard};
@@ -47,6 +47,37 @@ const NOTE: &str = "checkpoint";
 const SAY_EVERY: Duration = Duration::from_secs(2);
 /// Frames that are looked through for the newest finalization.
 const MAX_UNCERTIFIED: usize = 4_096;
+
+/// The chain, as far as the archive has it: what every node starts from.
+#[derive(Debug)]
+pub struct RecoveredChain {
+    /// The genesis.
+    pub founding: Founding,
+    /// The locked data directory.
+    pub data: Arc<DataDir>,
+    /// Blocks.
+    pub archive: archive::Archive,
+    /// Hashes of the log, up to the archive's end.
+    pub log: LogHashes,
+    /// The index and what is above it.
+    pub states: Arc<States>,
+    /// The newest final block.
+    pub head: Head,
+    /// The checkpoint of the kept note, if the index stands there.
+    pub provable: Option<(Provable, KeptNote)>,
+    /// Where the note is kept.
+    pub note_file: PathBuf,
+    /// Names and keys of all cosigners.
+    pub signers: Signers,
+    /// The newest finalization in the archive.
+    pub finalization: Option<Certificate>,
+    /// The epoch of the next block.
+    pub epoch: EpochSpec,
+    /// How the epoch before ended.
+    pub previous: Option<Sealed>,
+    /// What a person must be told about the archive's end.
+    pub alarm: Option<String>,
+}
 
 /// Everything that a node starts from.
 #[derive(Debug)]
@@ -187,36 +218,98 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// The owner of an identity's disk.
-    ///
-    /// # Errors
-    /// [`RecoveryError::Genesis`].
-    pub fn new(identity: &Identity) -> Result<Self, RecoveryError> {
-        Ok(Self {
-            founding: Founding::new(identity.founding.genesis().clone())?,
-            journal: identity.keys.vote.journal(),
-            cosigner: identity.keys.cosigner.key(),
-        })
+    /// The owner of a validator's disk.
+    pub fn new(founding: Founding, keys: &Keys) -> Self {
+        Self {
+            founding,
+            journal: keys.vote.journal(),
+            cosigner: keys.cosigner.key(),
+        }
     }
 }
 
-/// Brings the disk's parts to the archive's end.
+/// Brings the disk's parts to the archive's end, and reads the validator's own.
 ///
 /// # Errors
 /// [`RecoveryError`].
 pub fn recover(config: &Config, owner: &Owner) -> Result<Recovered, RecoveryError> {
-    let founding = owner.founding.clone();
-    let chain = founding.chain();
+    let data = open_data(config, &owner.founding)?;
+    // Before the archive: they know what it once held.
+    let (journal, journal_state, records) = open_journal(&data.journal(), owner.journal)?;
+    let guard = open_guard(&data.guard(), owner.cosigner)?;
+    let RecoveredChain {
+        founding,
+        data,
+        archive,
+        log,
+        states,
+        head,
+        provable,
+        note_file,
+        signers,
+        finalization,
+        epoch,
+        previous,
+        alarm,
+    } = chain(config, &owner.founding, data, |known| {
+        known.with(&guard, &records)
+    })?;
+    Ok(Recovered {
+        founding,
+        data,
+        archive,
+        log,
+        states,
+        head,
+        provable,
+        note_file,
+        signers,
+        guard,
+        journal,
+        journal_state,
+        records,
+        finalization,
+        epoch,
+        previous,
+        alarm,
+    })
+}
+
+/// Brings archive, log hashes and index to the archive's end; touches neither journal nor guard.
+///
+/// # Errors
+/// [`RecoveryError`].
+pub fn recover_chain(
+    config: &Config,
+    founding: &Founding,
+) -> Result<RecoveredChain, RecoveryError> {
+    chain(config, founding, open_data(config, founding)?, |known| {
+        known
+    })
+}
+
+fn open_data(config: &Config, founding: &Founding) -> Result<DataDir, RecoveryError> {
+    let least = config.storage.min_free_bytes;
+    Ok(DataDir::open(&config.data(), founding.chain(), least)?)
+}
+
+/// What `recover_chain` says, with what else is known of the archive's end.
+fn chain(
+    config: &Config,
+    founding: &Founding,
+    data: DataDir,
+    more: impl FnOnce(Evidence) -> Evidence,
+) -> Result<RecoveredChain, RecoveryError> {
+    let founding = founding.clone();
     let root = config.data();
-    let data = DataDir::open(&root, chain, config.storage.min_free_bytes)?;
     let signers = Signers::new(founding.genesis(), founding.set());
     let note_file = root.join(NOTE);
     let log = LogHashes::open(&data.log())?;
-    let (journal, journal_state, records) = open_journal(&data.journal(), owner.journal)?;
-    let guard = open_guard(&data.guard(), owner.cosigner)?;
-    let evidence = Evidence::of(read_note(&note_file, &signers)?.as_ref(), &log);
-    let evidence = evidence.with(&guard, &records);
-    let (archive, alarm) = open_archive(config, &data, chain, &evidence)?;
+    let known = more(Evidence::of(
+        read_note(&note_file, &signers)?.as_ref(),
+        &log,
+    ));
+    let (archive, alarm) = open_archive(config, &data, founding.chain(), &known)?;
     let reader = archive.reader();
     let log = recover_log(log, &reader)?;
     let (kept, noted) = kept_note(&note_file, &signers, &reader)?;
@@ -246,7 +339,7 @@ pub fn recover(config: &Config, owner: &Owner) -> Result<Recovered, RecoveryErro
         restarts: &restarts,
     };
     let (epoch, previous) = epochs.setup(&tip)?;
-    Ok(Recovered {
+    Ok(RecoveredChain {
         head: Head { tip, header },
         founding,
         data: Arc::new(data),
@@ -256,10 +349,6 @@ pub fn recover(config: &Config, owner: &Owner) -> Result<Recovered, RecoveryErro
         provable,
         note_file,
         signers,
-        guard,
-        journal,
-        journal_state,
-        records,
         finalization,
         epoch,
         previous,

@@ -14,6 +14,7 @@ use ledger::tip::Tip;
 use ledger::view::{Effects, Overlay, StateView};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::watch;
 
 /// What a valid block made of its parent's state. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -70,6 +71,8 @@ impl Post {
 pub struct States {
     index: Index,
     blocks: RwLock<Blocks>,
+    /// Height of `base`.
+    settled: watch::Sender<Height>,
 }
 
 #[derive(Debug)]
@@ -95,6 +98,7 @@ pub struct Branch {
 impl States {
     /// The index stands at `base` (or beyond); no block is above it.
     pub fn new(index: Index, base: Tip) -> Self {
+        let settled = watch::Sender::new(base.height);
         let blocks = Blocks {
             base,
             finals: VecDeque::new(),
@@ -103,6 +107,7 @@ impl States {
         Self {
             index,
             blocks: RwLock::new(blocks),
+            settled,
         }
     }
 
@@ -217,6 +222,14 @@ impl States {
                 blocks.base = post.tip().clone();
             }
         }
+        let height = blocks.base.height;
+        drop(blocks);
+        self.settled.send_replace(height);
+    }
+
+    /// Watches up to where the index holds the blocks.
+    pub fn settled(&self) -> watch::Receiver<Height> {
+        self.settled.subscribe()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Blocks> {

@@ -67,6 +67,15 @@ fn free_ports(count: usize) -> io::Result<Vec<u16>> {
     Err(io::Error::other("too few free ports"))
 }
 
+/// A free address on loopback for one more API.
+///
+/// # Errors
+/// If no port is free.
+pub fn free_address() -> io::Result<SocketAddr> {
+    let ports = free_ports(1)?;
+    Ok((Ipv4Addr::LOCALHOST, ports[0]).into())
+}
+
 /// Runs the ceremony in `dir`: keys, applications, genesis signed by all, trust files.
 ///
 /// Leaves `keys/<authority>/`, `genesis.nachweis`, `trust.policy`, `trust.json`.

@@ -11,6 +11,7 @@
 //! - [`network`]: its processes: up, status, kill, restart, down
 //! - [`bitrot`]: flipped bits in a node's files
 //! - [`failing_disk`]: every write of a commit, failed once
+//! - [`observer`]: a node that follows without voting
 //! - [`campaign`]: faults over a network under load, and the audit afterwards
 //! - [`cables`]: what is between nodes, to be cut
 //! - [`chaos`]: kills, pauses, cuts and slow disks at random, and how long recovery takes
@@ -35,6 +36,7 @@ pub mod load;
 pub mod machine;
 pub mod measure;
 pub mod network;
+pub mod observer;
 pub mod replay;
 pub mod running;
 pub mod synthetic;

@@ -24,6 +24,7 @@ use ledger::id::{AuthorityId, Height, TimeMs, TreeSize, ValidatorIndex, View};
 use ledger::journal::{self, Head, JournalId, Opening, Origin, Seq};
 use ledger::log::{Frontier, Path, leaf_hash};
 use ledger::note::{Note, VerifierKey, sign_log};
+use ledger::observer::Permission;
 use ledger::record::{Role, enrol_possession};
 use ledger::state::{AuthState, DocState, KeyState};
 use ledger::submission::record_leaf;
@@ -71,6 +72,15 @@ fn founding_lines(lines: &mut Lines, founding: &Founding) {
         &key("aa/cosigner"),
     );
     lines.bytes("application possession bytes", message);
+    let permission = Permission {
+        chain: founding.chain(),
+        authority: A,
+        network: key("observer/network"),
+        not_after_ms: TimeMs(START),
+    };
+    lines.bytes("observer sign bytes", permission.sign_bytes());
+    let certificate = permission.sign(&signing_key("aa/admin"));
+    lines.bytes("observer certificate", certificate.encode());
 }
 
 /// So that the golden list reads as the format's own words.

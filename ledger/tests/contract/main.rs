@@ -18,6 +18,7 @@ mod foundings;
 mod golden;
 mod keys;
 mod logs;
+mod observers;
 mod restarts;
 mod rules;
 mod samples;

@@ -135,6 +135,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         damaged_blocks: app.chain.archive().holes().iter().map(Hole::blocks).sum(),
         segments_away: app.chain.archive().away().iter().map(Away::segments).sum(),
         scrub_height: app.chain.scrub().height(),
+        target: node.target.0,
     });
     let mesh = app.network.as_ref().map(Handle::counters);
     let mesh = mesh.unwrap_or_default();

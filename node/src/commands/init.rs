@@ -7,9 +7,10 @@
 use super::Failure;
 use crate::config;
 use crate::exit::Exit;
-use crate::identity::{Identity, IdentityError, Keys, file_name};
+use crate::identity::{Duty, Identity, IdentityError, Part, file_name};
 use genesis::container::Founding;
 use genesis::files::{self, Access};
+use genesis::observer;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -20,6 +21,9 @@ use std::path::{Path, PathBuf};
 pub const JOURNAL: &str = "journal";
 /// Guard file of the cosigner, in the keys' folder and below the data.
 pub const GUARD: &str = "guard";
+
+/// What stands in an observer's configuration, which listens nowhere.
+const OBSERVER_LISTEN: &str = "/ip4/127.0.0.1/tcp/0";
 
 /// What `init` is told.
 #[derive(Clone, Debug)]
@@ -34,6 +38,8 @@ pub struct Options {
     pub listen: Option<String>,
     /// Address of the HTTP API.
     pub api: SocketAddr,
+    /// What the node will do.
+    pub duty: Duty,
 }
 
 /// Why no directory was made.
@@ -89,9 +95,14 @@ impl From<InitError> for Failure {
 /// # Errors
 /// [`InitError`]; an existing directory is left as it is.
 pub fn init(options: &Options) -> Result<(), InitError> {
-    let founding = Founding::load(&options.genesis).map_err(IdentityError::from)?;
-    let keys = Keys::load(&options.keys).map_err(IdentityError::from)?;
-    let identity = Identity::new(founding, keys)?;
+    let identity = Identity::read(&options.genesis, &options.keys, options.duty)?;
+    if identity.duty() == Duty::Observer {
+        // It has nothing that exists once.
+        if options.dir.exists() {
+            return Err(InitError::Exists(options.dir.clone()));
+        }
+        return make_dir(options, &identity);
+    }
     let interrupted = check_dir(options, &identity)?;
     for name in [JOURNAL, GUARD] {
         let there = options.keys.join(name);
@@ -124,8 +135,16 @@ fn check_dir(options: &Options, identity: &Identity) -> Result<bool, InitError> 
     if there.chain() != identity.founding.chain() {
         return Err(InitError::OtherGenesis(dir.clone()));
     }
-    let same =
-        Keys::load(&dir.join("keys")).is_ok_and(|k| k.vote.key() == identity.keys.vote.key());
+    let there = Identity::read(
+        &dir.join("genesis.nachweis"),
+        &dir.join("keys"),
+        identity.duty(),
+    );
+    let keys = |identity: &Identity| -> Vec<_> {
+        let files = identity.key_files().into_iter();
+        files.map(|file| file.key()).collect()
+    };
+    let same = there.is_ok_and(|there| keys(&there) == keys(identity));
     if same && !dir.join("data").join(JOURNAL).exists() {
         Ok(true)
     } else {
@@ -134,9 +153,10 @@ fn check_dir(options: &Options, identity: &Identity) -> Result<bool, InitError> 
 }
 
 fn make_dir(options: &Options, identity: &Identity) -> Result<(), InitError> {
-    let listen = match &options.listen {
-        Some(listen) => listen.clone(),
-        None => first_address(identity).ok_or(InitError::NoAddress)?,
+    let listen = match (&options.listen, &identity.part) {
+        (Some(listen), _) => listen.clone(),
+        (None, Part::Validator { .. }) => first_address(identity).ok_or(InitError::NoAddress)?,
+        (None, Part::Observer { .. }) => OBSERVER_LISTEN.to_owned(),
     };
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -157,7 +177,11 @@ fn make_dir(options: &Options, identity: &Identity) -> Result<(), InitError> {
                 .create(&folder)
                 .map_err(failed(&folder))?;
         }
-        for key in identity.keys.all() {
+        if let Part::Observer { certificate, .. } = &identity.part {
+            observer::create(certificate, &partial.join("keys").join(observer::FILE))
+                .map_err(IdentityError::from)?;
+        }
+        for key in identity.key_files() {
             key.create(&partial.join("keys").join(file_name(key.purpose())))
                 .map_err(IdentityError::from)?;
         }

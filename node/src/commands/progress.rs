@@ -30,7 +30,12 @@ impl Progress {
 
     /// One step more is done.
     pub fn step(&mut self) {
-        self.done = self.done.saturating_add(1);
+        self.at(self.done.saturating_add(1));
+    }
+
+    /// So many steps are done.
+    pub fn at(&mut self, done: u64) {
+        self.done = done;
         if self.shown && self.said.is_none_or(|said| said.elapsed() >= EVERY) {
             self.said = Some(Instant::now());
             let percent = self.done.saturating_mul(100) / self.of.max(1);

@@ -5,7 +5,7 @@ use super::Failure;
 use super::run::RunError;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::identity::Identity;
+use crate::identity::{Duty, Identity};
 use crate::recovery::{self, Owner, Recovered, RecoveryError};
 use crate::storage::archive::{ReadError, Reader};
 use crate::storage::restarts::Restarts;
@@ -22,7 +22,7 @@ use ledger::id::{Epoch, Height, View};
 use ledger::restart::{
     Base, Memory, RESTART_VERSION, Report, Restart, RestartError, Statement, Top,
 };
-use ledger::tip::EpochInfo;
+use ledger::tip::{EpochInfo, Founding};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -170,8 +170,10 @@ pub fn install(dir: &Path, file: &Path) -> Result<Installed, Failure> {
 
 fn open(dir: &Path) -> Result<(Identity, Recovered), RestartCommandError> {
     let config = Config::load(dir).map_err(RunError::from)?;
-    let identity = Identity::load(&config).map_err(RunError::from)?;
-    let owner = Owner::new(&identity)?;
+    let identity = Identity::load(&config, Duty::Validator).map_err(RunError::from)?;
+    let keys = identity.keys().map_err(RunError::from)?;
+    let founding = Founding::new(identity.founding.genesis().clone());
+    let owner = Owner::new(founding.map_err(RecoveryError::from)?, keys);
     let recovered = recovery::recover(&config, &owner)?;
     Ok((identity, recovered))
 }

@@ -1,25 +1,37 @@
-//! `nachweis-node run`: the validator, until SIGTERM or SIGINT.
+//! `nachweis-node run`: a validator or an observer, until SIGTERM or SIGINT.
+//!
+//! A validator takes part. If it finds that the others are far ahead, it stops that, follows them until it has caught up
+//! ([`crate::follow`]), and takes part again.
 
 use super::Failure;
 use crate::api;
+use crate::chain::Chain;
 use crate::config::{Config, ConfigError};
 use crate::driver::ingress;
 use crate::exit::Exit;
-use crate::identity::{Identity, IdentityError};
+use crate::follow::{self, Until};
+use crate::identity::{Duty, Identity, IdentityError, Part};
 use crate::metrics::Metrics;
-use crate::network::{self, FrameLimits, NetworkError};
-use crate::node::{Prepared, Signing, StartError};
+use crate::network::{self, FrameLimits, NetworkError, Receivers};
+use crate::node::{Follow, Prepared, Signing, StartError};
 use crate::recovery::{self, Owner, Recovered, RecoveryError};
 use crate::repair::early::Early;
 use crate::storage::{DataDir, DataDirError, archive};
+use ledger::tip::Founding;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+
+/// Blocks behind at which a node that starts fetches ranges of them instead of taking part; taking part catches up too,
+/// one answer of one peer after the other.
+const FAR_BEHIND: u64 = 128;
+/// The same for a node that has taken part since.
+const FAR_BEHIND_AGAIN: u64 = 4_096;
 
 /// How often the free space is looked at.
 const LOOK_AT_DISK: Duration = Duration::from_millis(500);
@@ -148,90 +160,225 @@ pub fn start_log(format: LogFormat) {
 ///
 /// # Errors
 /// [`RunError`] as a [`Failure`]: the node did not start.
-pub fn run(dir: &Path) -> Result<(), Failure> {
+pub fn run(dir: &Path, duty: Duty) -> Result<(), Failure> {
     crate::exit::on_panic();
     let config = Config::load(dir).map_err(RunError::from)?;
-    let identity = Identity::load(&config).map_err(RunError::from)?;
+    let identity = Identity::load(&config, duty).map_err(RunError::from)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(RunError::from)?;
-    let done = runtime.block_on(serve(&config, &identity));
+    let done = runtime.block_on(async { Process::new(&config, &identity).await?.run().await });
     Ok(done?)
 }
 
-async fn serve(config: &Config, identity: &Identity) -> Result<(), RunError> {
-    // Registered first, so that no signal is missed.
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tracing::info!(
-        authority = %identity.id,
-        chain = %identity.founding.chain(),
-        version = env!("CARGO_PKG_VERSION"),
-        "starting"
-    );
-    // Before the recovery, which may take long and writes: a taken port shows at once.
-    let address = config.api.listen;
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.map_err(|source| RunError::Api(address, source))?;
-    network::check_free(&config.network.listen)?;
-    let owner = Owner::new(identity)?;
-    let started = tokio::select! {
-        started = recover(config, identity, &owner) => started?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
-    };
-    let Started {
-        recovered,
-        early,
-        repaired,
-    } = started;
-    let data = Arc::clone(&recovered.data);
-    let signing = Signing::from(identity);
-    let prepared = Prepared::new(recovered, config, &signing)?;
-    let head = prepared.chain().head();
+/// What lives as long as the process, whatever the node does meanwhile.
+struct Process<'a> {
+    config: &'a Config,
+    identity: &'a Identity,
+    founding: Founding,
+    /// Kept open, so that nobody takes the port while the node changes from one work to another.
+    listener: std::net::TcpListener,
+    metrics: Metrics,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// What a node does next.
+enum Next {
+    Stop,
+    /// Fetch what is missing, then decide again.
+    Join,
+    /// Take part.
+    Decide,
+}
+
+impl<'a> Process<'a> {
+    async fn new(config: &'a Config, identity: &'a Identity) -> Result<Self, RunError> {
+        // Registered first, so that no signal is missed.
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        tracing::info!(
+            authority = %identity.id,
+            chain = %identity.founding.chain(),
+            version = env!("CARGO_PKG_VERSION"),
+            duty = ?identity.duty(),
+            "starting"
+        );
+        // Before the recovery, which may take long and writes: a taken port shows at once.
+        let address = config.api.listen;
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|source| RunError::Api(address, source))?;
+        let listener = listener.into_std()?;
+        if identity.duty() == Duty::Validator {
+            network::check_free(&config.network.listen)?;
+        }
+        let founding = Founding::new(identity.founding.genesis().clone());
+        Ok(Self {
+            config,
+            identity,
+            founding: founding.map_err(RecoveryError::from)?,
+            listener,
+            metrics: Metrics::new(),
+            terminate,
+            interrupt,
+        })
+    }
+
+    async fn run(mut self) -> Result<(), RunError> {
+        match &self.identity.part {
+            Part::Observer { .. } => {
+                self.follow(Until::Stopped).await?;
+            }
+            Part::Validator { validator, keys } => {
+                let mut join_from = FAR_BEHIND;
+                let mut next = Next::Decide;
+                loop {
+                    next = match next {
+                        Next::Stop => break,
+                        Next::Join => self.follow(Until::CaughtUp).await?,
+                        Next::Decide => {
+                            let signing = Signing::new(*validator, keys);
+                            let owner = Owner::new(self.founding.clone(), keys);
+                            let next = self.decide(signing, &owner, join_from).await?;
+                            // Whoever has joined once is not sent back for the blocks of a restart.
+                            join_from = FAR_BEHIND_AGAIN;
+                            next
+                        }
+                    };
+                }
+            }
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// Takes part in consensus until the end, or until the others are found to be far ahead.
+    async fn decide(
+        &mut self,
+        signing: Signing,
+        owner: &Owner,
+        far: u64,
+    ) -> Result<Next, RunError> {
+        let founding = self.founding.clone();
+        let recover = recover(self.config, self.identity, &founding, owner);
+        let started = tokio::select! {
+            started = recover => started?,
+            () = self.told_to_stop() => return Ok(Next::Stop),
+        };
+        let Started {
+            recovered,
+            early,
+            repaired,
+        } = started;
+        let data = Arc::clone(&recovered.data);
+        let least = self.config.storage.stop_free_bytes;
+        let prepared = Prepared::new(recovered, self.config, &signing)?;
+        recovered_to(prepared.chain());
+        let network = match early {
+            Some(network) => network,
+            None => Early::new(self.network().await?),
+        };
+        let up = network.up();
+        let Early {
+            mesh, receivers, ..
+        } = network;
+        let mut node = prepared.start(self.config, signing, Arc::new(mesh.clone()))?;
+        node.chain.repairs().add(repaired);
+        for peer in up {
+            node.ingress.up(peer).await;
+        }
+        ingress::read(&node.ingress, receivers, &mut node.tasks);
+        let api = self.serve(&node.chain, &mesh)?;
+        tracing::info!(network = ?mesh.listening(), "running");
+        let next = tokio::select! {
+            () = self.told_to_stop() => Ok(Next::Stop),
+            () = follow::far_behind(&node.chain, far) => Ok(Next::Join),
+            full = nearly_full(&data, least) => Err(full),
+        };
+        match &next {
+            Ok(Next::Join) => tracing::info!(
+                "the others are far ahead: fetches what is missing, then takes part again"
+            ),
+            Ok(_) => {}
+            Err(full) => tracing::error!("{full}"),
+        }
+        api.end().await;
+        node.stop(mesh.shutdown()).await;
+        next
+    }
+
+    /// Follows the others.
+    async fn follow(&mut self, until: Until) -> Result<Next, RunError> {
+        let recovered = recovery::recover_chain(self.config, &self.founding)?;
+        let data = Arc::clone(&recovered.data);
+        let least = self.config.storage.stop_free_bytes;
+        let follow = Follow::new(recovered);
+        recovered_to(follow.chain());
+        let (mesh, receivers) = self.network().await?;
+        let mut node = follow.start(self.config, Arc::new(mesh.clone()), until)?;
+        follow::read(&node.ports, receivers, &mut node.tasks);
+        let api = self.serve(&node.chain, &mesh)?;
+        tracing::info!("following");
+        let next = tokio::select! {
+            () = self.told_to_stop() => Ok(Next::Stop),
+            _ended = &mut node.follower => Ok(Next::Decide),
+            full = nearly_full(&data, least) => Err(full),
+        };
+        if let Err(full) = &next {
+            tracing::error!("{full}");
+        }
+        api.end().await;
+        node.stop(mesh.shutdown()).await;
+        next
+    }
+
+    async fn network(&self) -> Result<(network::Handle, Receivers), RunError> {
+        Ok(start_network(self.config, self.identity, &self.founding).await?)
+    }
+
+    fn serve(&self, chain: &Chain, mesh: &network::Handle) -> Result<Api, RunError> {
+        let listener = TcpListener::from_std(self.listener.try_clone()?)?;
+        let service = api::Service {
+            chain: chain.clone(),
+            authority: self.identity.id.clone(),
+            config: self.config.api.clone(),
+            metrics: self.metrics.clone(),
+            network: Some(mesh.clone()),
+        };
+        let end = CancellationToken::new();
+        let task = tokio::spawn(api::serve(listener, service, end.clone()));
+        Ok(Api { task, end })
+    }
+
+    async fn told_to_stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    }
+}
+
+/// The running API.
+struct Api {
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+    end: CancellationToken,
+}
+
+impl Api {
+    /// First those who wait get their answers; only then may what they ask about go away.
+    async fn end(self) {
+        self.end.cancel();
+        if let Ok(Err(error)) = self.task.await {
+            tracing::error!(%error, "the API ended with an error");
+        }
+    }
+}
+
+fn recovered_to(chain: &Chain) {
+    let head = chain.head();
     tracing::info!(height = %head.tip.height, log_size = %head.tip.log_size(), "recovered");
-    let network = match early {
-        Some(network) => network,
-        None => Early::new(start_network(config, identity).await?),
-    };
-    let up = network.up();
-    let Early {
-        mesh, receivers, ..
-    } = network;
-    let mut node = prepared.start(config, signing, Arc::new(mesh.clone()))?;
-    node.chain.repairs().add(repaired);
-    for peer in up {
-        node.ingress.up(peer).await;
-    }
-    ingress::read(&node.ingress, receivers, &mut node.tasks);
-    let service = api::Service {
-        chain: node.chain.clone(),
-        authority: identity.id.clone(),
-        config: config.api.clone(),
-        metrics: Metrics::new(),
-        network: Some(mesh.clone()),
-    };
-    let end = CancellationToken::new();
-    let api = tokio::spawn(api::serve(listener, service, end.clone()));
-    tracing::info!(network = ?mesh.listening(), "running");
-    let full = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
-        full = nearly_full(&data, config.storage.stop_free_bytes) => Some(full),
-    };
-    if let Some(full) = &full {
-        tracing::error!("{full}");
-    }
-    tracing::info!("stopping");
-    // First those who wait get their answers; only then does what they ask about go away.
-    end.cancel();
-    if let Ok(Err(error)) = api.await {
-        tracing::error!(%error, "the API ended with an error");
-    }
-    node.stop(mesh.shutdown()).await;
-    tracing::info!("stopped");
-    full.map_or(Ok(()), Err)
 }
 
 /// A recovered disk, and what it took.
@@ -244,7 +391,12 @@ struct Started {
 }
 
 /// Recovers the disk; blocks that are damaged and needed are fetched from peers first.
-async fn recover(config: &Config, identity: &Identity, owner: &Owner) -> Result<Started, RunError> {
+async fn recover(
+    config: &Config,
+    identity: &Identity,
+    founding: &Founding,
+    owner: &Owner,
+) -> Result<Started, RunError> {
     let mut early: Option<Early> = None;
     let mut repaired = 0_u64;
     loop {
@@ -264,7 +416,7 @@ async fn recover(config: &Config, identity: &Identity, owner: &Owner) -> Result<
         );
         let network = match early.take() {
             Some(network) => network,
-            None => Early::new(start_network(config, identity).await?),
+            None => Early::new(start_network(config, identity, founding).await?),
         };
         let put_back = early.insert(network).repair(config, owner).await?;
         repaired = repaired.saturating_add(put_back);
@@ -274,8 +426,9 @@ async fn recover(config: &Config, identity: &Identity, owner: &Owner) -> Result<
 async fn start_network(
     config: &Config,
     identity: &Identity,
-) -> Result<(network::Handle, network::Receivers), NetworkError> {
-    let settings = network::Settings::new(identity, &config.network.listen);
+    founding: &Founding,
+) -> Result<(network::Handle, Receivers), NetworkError> {
+    let settings = network::Settings::new(identity, founding, &config.network.listen);
     network::start(settings, FrameLimits::PROTOCOL).await
 }
 

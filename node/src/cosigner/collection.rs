@@ -59,6 +59,18 @@ impl Signers {
         self.logs.get(usize::from(signer.0))
     }
 
+    /// Reads a note that somebody sent: a quorum's cosignatures, and a log line of one of the set.
+    pub fn read_served_note(&self, text: &str) -> Option<KeptNote> {
+        let kept = self.read_note(text)?;
+        let note = Note::parse(text.as_bytes()).ok()?;
+        let mut logs = self.logs.iter();
+        let signed = logs.any(|log| {
+            let mut lines = note.lines().iter();
+            lines.any(|line| ledger::note::verify_log(log, line, note.text()))
+        });
+        signed.then_some(kept)
+    }
+
     /// The text of a checkpoint.
     pub(super) fn text(&self, size: TreeSize, root: ledger::hash::Hash) -> String {
         let origin = self.origin.clone();

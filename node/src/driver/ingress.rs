@@ -11,9 +11,10 @@ use crate::clock;
 use crate::cosigner;
 use crate::executor::Gossip;
 use crate::gossip;
-use crate::mempool::Pending;
+use crate::library::Library;
+use crate::mempool::{Origin, Pending};
 use crate::mesh::Mesh;
-use crate::network::{Inbound, Receiver, Receivers};
+use crate::network::{FromObserver, Inbound, Receiver, Receivers};
 use consensus::verify::Offence;
 use consensus::{Admitted, Ed25519, Message, Peer, VerifiedMessage};
 use ledger::admission::CheckedEvidence;
@@ -90,6 +91,7 @@ pub struct Ingress {
     gossip: mpsc::Sender<Gossip>,
     cosigner: mpsc::Sender<cosigner::Input>,
     lists: mpsc::Sender<List>,
+    library: Library,
     room: Arc<Semaphore>,
 }
 
@@ -124,12 +126,13 @@ pub fn open(
     };
     tasks.spawn(taker.run(waiting));
     let ingress = Ingress {
-        chain,
-        mesh,
+        chain: chain.clone(),
+        mesh: Arc::clone(&mesh),
         inputs: sender,
         gossip,
         cosigner,
         lists,
+        library: Library::new(chain, mesh),
         room: Arc::new(Semaphore::new(LIST_BYTES)),
     };
     let port = Port {
@@ -170,11 +173,21 @@ async fn read_lane(ingress: Ingress, mut receiver: Receiver) {
                 ingress.tell(Input::RoundTrip(peer, rtt_ms)).await;
             }
             Inbound::Frame { from, bytes, .. } => ingress.frame(from, &bytes).await,
+            Inbound::Observer(FromObserver::Up(peer)) => ingress.library.up(&peer),
+            Inbound::Observer(FromObserver::Down(peer)) => ingress.library.down(&peer),
+            Inbound::Observer(FromObserver::Frame { from, bytes }) => {
+                ingress.of_observer(from, &bytes);
+            }
         }
     }
 }
 
 impl Ingress {
+    /// What serves those who follow.
+    pub fn library(&self) -> Library {
+        self.library.clone()
+    }
+
     /// A connection to a peer stands.
     pub async fn up(&self, peer: Peer) {
         self.tell(Input::Up(peer)).await;
@@ -211,6 +224,24 @@ impl Ingress {
         }
     }
 
+    /// An observer may ask for blocks, and hand in submissions. It takes no part in anything else.
+    fn of_observer(&self, from: Peer, bytes: &[u8]) {
+        let kind = bytes.first().copied().unwrap_or_default();
+        if !gossip::Message::is_gossip(kind) {
+            self.offence(&from, "an observer takes part in consensus");
+            return;
+        }
+        match gossip::Message::decode(bytes) {
+            Ok(
+                message @ (gossip::Message::PoolIds(_)
+                | gossip::Message::Items(_)
+                | gossip::Message::RangeReq(_)),
+            ) => self.gossip(from, message),
+            Ok(_) => self.offence(&from, "an observer sends what only validators may"),
+            Err(_) => self.offence(&from, "sent a malformed pool message or cosignature"),
+        }
+    }
+
     fn offence(&self, from: &Peer, why: &'static str) {
         self.chain.counters().offences.increment();
         self.mesh.disconnect(from, why);
@@ -236,6 +267,12 @@ impl Ingress {
                 let input = cosigner::Input::Asked { from, size };
                 self.cosigner.try_send(input).is_ok()
             }
+            gossip::Message::RangeReq(request) => {
+                self.library.serve(from, request);
+                true
+            }
+            // For those who follow; they read the network elsewhere.
+            gossip::Message::Note(_) | gossip::Message::Range(_) => false,
         };
         if !taken {
             self.chain.counters().dropped_frames.increment();
@@ -282,13 +319,13 @@ impl Taker {
     fn take(&self, list: List) {
         let List { from, items, _room } = list;
         let set = self.chain.founding().set();
-        let Some(validator) = set.position(|member| member.network == from.0) else {
-            return;
-        };
+        let validator = set.position(|member| member.network == from.0);
+        // What an observer brings counts as what clients bring: per authority, and in all.
+        let origin = validator.map_or(Origin::Api, Origin::Peer);
         match self.admit(items) {
             Some((submissions, evidence)) if submissions.len() + evidence.len() > 0 => {
                 let gossip = Gossip::Items {
-                    from: validator,
+                    origin,
                     submissions,
                     evidence,
                 };

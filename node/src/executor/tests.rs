@@ -12,7 +12,7 @@ use ledger::codec;
 use ledger::document::DocumentId;
 use ledger::genesis::Purpose;
 use ledger::header::{BlockRef, Flags};
-use ledger::id::{Epoch, Height, View};
+use ledger::id::{Epoch, Height, ValidatorIndex, View};
 use ledger::journal::{JournalId, Origin as JournalOrigin};
 use ledger::record::Record;
 use ledger::tip::Founding;
@@ -31,6 +31,7 @@ impl Mesh for Recorder {
     fn broadcast(&self, bytes: Arc<[u8]>) {
         self.0.lock().unwrap().push(bytes);
     }
+    fn inform(&self, _bytes: Arc<[u8]>) {}
     fn disconnect(&self, _peer: &Peer, why: &'static str) {
         panic!("{why}");
     }

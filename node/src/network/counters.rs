@@ -5,7 +5,7 @@ use consensus::Peer;
 use ledger::id::AuthorityId;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Counters {
     pub failed_handshakes: u64,
     /// Frames of the own node that were over their limit and not sent.
     pub refused_frames: u64,
+    /// Peers that are no members and were not let in as observers, or no longer, by reason.
+    pub refused_observers: BTreeMap<&'static str, u64>,
 }
 
 /// Of one member.
@@ -58,10 +60,14 @@ pub struct LaneCounters {
 #[derive(Debug)]
 pub(super) struct Meters {
     peers: BTreeMap<Peer, Arc<PeerMeters>>,
+    /// Of the observers that are in: few.
+    observers: Mutex<BTreeMap<Peer, Arc<PeerMeters>>>,
     refused_strangers: AtomicU64,
     refused_pending: AtomicU64,
     failed_handshakes: AtomicU64,
     refused_frames: AtomicU64,
+    /// Keys are literals in the code: few.
+    refused_observers: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// The live counters of one member.
@@ -101,6 +107,8 @@ impl Meters {
         let peer = |(peer, authority)| (peer, Arc::new(PeerMeters::new(authority)));
         Self {
             peers: members.into_iter().map(peer).collect(),
+            observers: Mutex::default(),
+            refused_observers: Mutex::default(),
             refused_strangers: AtomicU64::new(0),
             refused_pending: AtomicU64::new(0),
             failed_handshakes: AtomicU64::new(0),
@@ -108,8 +116,30 @@ impl Meters {
         }
     }
 
-    pub(super) fn peer(&self, peer: &Peer) -> Option<&Arc<PeerMeters>> {
-        self.peers.get(peer)
+    pub(super) fn peer(&self, peer: &Peer) -> Option<Arc<PeerMeters>> {
+        let member = self.peers.get(peer).cloned();
+        member.or_else(|| self.lock_observers().get(peer).cloned())
+    }
+
+    /// Counts for an observer from now on.
+    pub(super) fn add_observer(&self, peer: Peer, authority: AuthorityId) {
+        let meters = || Arc::new(PeerMeters::new(authority));
+        self.lock_observers().entry(peer).or_insert_with(meters);
+    }
+
+    /// Forgets an observer.
+    pub(super) fn remove_observer(&self, peer: &Peer) {
+        self.lock_observers().remove(peer);
+    }
+
+    fn lock_observers(&self) -> MutexGuard<'_, BTreeMap<Peer, Arc<PeerMeters>>> {
+        self.observers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn refused_observer(&self, why: &'static str) {
+        count(&self.refused_observers, why);
     }
 
     pub(super) fn refused_stranger(&self) {
@@ -135,8 +165,19 @@ impl Meters {
             refused_pending: get(&self.refused_pending),
             failed_handshakes: get(&self.failed_handshakes),
             refused_frames: get(&self.refused_frames),
+            refused_observers: read(&self.refused_observers),
         }
     }
+}
+
+fn count(named: &Mutex<BTreeMap<&'static str, u64>>, name: &'static str) {
+    let mut named = named.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = named.entry(name).or_default();
+    *count = count.saturating_add(1);
+}
+
+fn read(named: &Mutex<BTreeMap<&'static str, u64>>) -> BTreeMap<&'static str, u64> {
+    named.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 impl PeerMeters {
@@ -181,20 +222,17 @@ impl PeerMeters {
     }
 
     pub(super) fn offence(&self, why: &'static str) {
-        let mut offences = self.offences.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = offences.entry(why).or_default();
-        *count = count.saturating_add(1);
+        count(&self.offences, why);
     }
 
     fn read(&self) -> PeerCounters {
-        let offences = self.offences.lock().unwrap_or_else(PoisonError::into_inner);
         PeerCounters {
             authority: self.authority.clone(),
             consensus: self.lane(Lane::Consensus).read(),
             bulk: self.lane(Lane::Bulk).read(),
             ups: get(&self.ups),
             failed_dials: get(&self.failed_dials),
-            offences: offences.clone(),
+            offences: read(&self.offences),
         }
     }
 }

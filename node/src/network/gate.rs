@@ -1,7 +1,8 @@
-//! Who may connect: members that are not kept out; and how many handshakes may be unfinished.
+//! Who may connect: members that are not kept out, and a few guests; and how many handshakes may be unfinished.
 //!
 //! A stranger is known only after the Noise handshake, so what comes before it is bounded, in all and per address.
-//! One address that fills its share cannot keep members at other addresses out.
+//! One address that fills its share cannot keep members at other addresses out. A guest is whoever is no member: it
+//! may be an observer that has not shown its certificate yet (`introduction`). Guests are bounded in the same way.
 
 use libp2p::PeerId;
 use libp2p::core::transport::PortUse;
@@ -20,6 +21,10 @@ use std::task::{Context, Poll};
 const MAX_PENDING: usize = 128;
 /// Most unfinished inbound handshakes from one address.
 const MAX_PENDING_PER_ADDRESS: usize = 32;
+/// Most connections whose peers have not shown a certificate yet.
+const MAX_GUESTS: usize = 16;
+/// Most of them from one address.
+const MAX_GUESTS_PER_ADDRESS: usize = 8;
 /// Connections of one peer at a time: two when both sides dial at once, and one that replaces a dead one.
 const MAX_PER_PEER: usize = 3;
 
@@ -29,42 +34,63 @@ pub(super) enum Refusal {
     /// Too many unfinished handshakes.
     #[error("too many unfinished handshakes")]
     Pending,
-    /// No member, or one that is kept out.
+    /// No member where guests are not let in, or kept out.
     #[error("the peer is not allowed")]
     NotAllowed,
+    /// Too many guests.
+    #[error("too many peers have not shown a certificate yet")]
+    Guests,
     /// Too many connections of this peer.
     #[error("too many connections of this peer")]
     PerPeer,
 }
 
+/// Whether others than members may come as far as to show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Guests {
+    #[default]
+    Refused,
+    Welcome,
+}
+
 /// The behaviour that refuses.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
-    allowed: BTreeSet<PeerId>,
+    members: BTreeSet<PeerId>,
+    guests: Guests,
+    /// Members and observers that misbehaved.
+    kept_out: BTreeSet<PeerId>,
+    unknown: BTreeMap<ConnectionId, Option<IpAddr>>,
     pending: BTreeMap<ConnectionId, Option<IpAddr>>,
     established: BTreeMap<PeerId, BTreeSet<ConnectionId>>,
 }
 
 impl Gate {
-    pub(super) fn new(allowed: impl IntoIterator<Item = PeerId>) -> Self {
+    pub(super) fn new(members: impl IntoIterator<Item = PeerId>, guests: Guests) -> Self {
         Self {
-            allowed: allowed.into_iter().collect(),
+            members: members.into_iter().collect(),
+            guests,
             ..Self::default()
         }
     }
 
-    /// Lets a peer in from now on.
-    pub(super) fn allow(&mut self, peer: PeerId) {
-        self.allowed.insert(peer);
+    /// Lets a peer in again from now on.
+    pub(super) fn allow(&mut self, peer: &PeerId) {
+        self.kept_out.remove(peer);
     }
 
     /// Keeps a peer out from now on; what it has open is for the caller to close.
-    pub(super) fn keep_out(&mut self, peer: &PeerId) {
-        self.allowed.remove(peer);
+    pub(super) fn keep_out(&mut self, peer: PeerId) {
+        self.kept_out.insert(peer);
+    }
+
+    /// The peer of this connection has shown its certificate, good or not.
+    pub(super) fn known(&mut self, connection: ConnectionId) {
+        self.unknown.remove(&connection);
     }
 
     fn admit(&self, peer: &PeerId) -> Result<dummy::ConnectionHandler, ConnectionDenied> {
-        if !self.allowed.contains(peer) {
+        if self.kept_out.contains(peer) {
             return Err(ConnectionDenied::new(Refusal::NotAllowed));
         }
         let connections = self.established.get(peer).map_or(0, BTreeSet::len);
@@ -72,6 +98,22 @@ impl Gate {
             return Err(ConnectionDenied::new(Refusal::PerPeer));
         }
         Ok(dummy::ConnectionHandler)
+    }
+
+    fn admit_guest(
+        &mut self,
+        connection: ConnectionId,
+        from: Option<IpAddr>,
+    ) -> Result<(), ConnectionDenied> {
+        if self.guests == Guests::Refused {
+            return Err(ConnectionDenied::new(Refusal::NotAllowed));
+        }
+        let same = self.unknown.values().filter(|other| **other == from);
+        if self.unknown.len() >= MAX_GUESTS || same.count() >= MAX_GUESTS_PER_ADDRESS {
+            return Err(ConnectionDenied::new(Refusal::Guests));
+        }
+        self.unknown.insert(connection, from);
+        Ok(())
     }
 }
 
@@ -111,10 +153,14 @@ impl NetworkBehaviour for Gate {
         connection: ConnectionId,
         peer: PeerId,
         _local: &Multiaddr,
-        _remote: &Multiaddr,
+        remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.pending.remove(&connection);
-        self.admit(&peer)
+        let handler = self.admit(&peer)?;
+        if !self.members.contains(&peer) {
+            self.admit_guest(connection, ip(remote))?;
+        }
+        Ok(handler)
     }
 
     fn handle_established_outbound_connection(
@@ -125,6 +171,9 @@ impl NetworkBehaviour for Gate {
         _role: Endpoint,
         _port: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        if !self.members.contains(&peer) {
+            return Err(ConnectionDenied::new(Refusal::NotAllowed));
+        }
         self.admit(&peer)
     }
 
@@ -135,12 +184,17 @@ impl NetworkBehaviour for Gate {
                 connections.insert(it.connection_id);
             }
             FromSwarm::ConnectionClosed(it) => {
+                self.unknown.remove(&it.connection_id);
                 if let Some(connections) = self.established.get_mut(&it.peer_id) {
                     connections.remove(&it.connection_id);
+                    if connections.is_empty() {
+                        self.established.remove(&it.peer_id);
+                    }
                 }
             }
             FromSwarm::ListenFailure(it) => {
                 self.pending.remove(&it.connection_id);
+                self.unknown.remove(&it.connection_id);
             }
             _ => {}
         }

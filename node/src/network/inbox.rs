@@ -6,6 +6,9 @@
 //! - consensus: 8 MiB, 1/64 of it for each peer;
 //! - bulk: 32 MiB in equal parts for the peers, whose smaller frames each peer thus has for certain, and 24 MiB for
 //!   frames larger than such a part, first come, first served. With up to four peers a part holds any frame.
+//!
+//! An observer has little of its own beside that, because it only asks and hands submissions in: at most 32 of them,
+//! 9 MiB in all.
 
 use super::{Inbound, Lane, MAX_MEMBERS};
 use std::sync::Arc;
@@ -18,6 +21,8 @@ const CONSENSUS_PER_PEER: usize = (8 << 20) / MAX_MEMBERS;
 const BULK_PARTED: usize = 32 << 20;
 /// Bytes of bulk frames that are larger than a part.
 const BULK_SHARED: usize = 24 << 20;
+/// Bytes of consensus and bulk frames that an observer may have waiting.
+const OBSERVER: [usize; 2] = [32 << 10, 256 << 10];
 /// The least that a frame counts, so that many tiny ones are bounded too.
 const LEAST: [usize; 2] = [512, 4 << 10];
 /// `Up`, `Down` and `RoundTrip` that may wait besides frames, per member.
@@ -92,6 +97,18 @@ pub(super) fn budgets(peers: usize) -> impl Iterator<Item = Budget> {
     .take(peers)
 }
 
+impl Budget {
+    /// The budget of an observer, beside those of the members.
+    pub(super) fn for_observer(&self) -> Self {
+        let [_, part] = OBSERVER;
+        Self {
+            own: OBSERVER.map(|bytes| Arc::new(Semaphore::new(bytes))),
+            part,
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
 impl Receiver {
     /// The next in order; `None` once the mesh has ended. Nothing is lost if the future is dropped.
     pub async fn recv(&mut self) -> Option<Inbound> {
@@ -147,13 +164,12 @@ impl Inbox {
     /// Puts a frame into its lane.
     pub(super) async fn frame(
         &self,
-        from: consensus::Peer,
         lane: Lane,
-        bytes: Vec<u8>,
+        inbound: Inbound,
         reserved: OwnedSemaphorePermit,
     ) -> Result<(), Gone> {
         let waiting = Waiting {
-            inbound: Inbound::Frame { from, lane, bytes },
+            inbound,
             _reserved: Some(reserved),
         };
         let sent = self.lane(lane).send(waiting).await;

@@ -4,7 +4,7 @@ use super::MemberAddress;
 use super::inbox::Budget;
 use super::session::Presence;
 use consensus::Peer;
-use ledger::id::AuthorityId;
+use ledger::id::{AuthorityId, AuthorityIndex, TimeMs};
 use libp2p::Multiaddr;
 use libp2p::swarm::ConnectionId;
 use std::collections::BTreeMap;
@@ -43,6 +43,20 @@ impl From<bool> for Dialler {
     }
 }
 
+/// What a peer may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// One of the mesh.
+    Member,
+    /// Let in by a certificate.
+    Observer {
+        /// Whose.
+        authority: AuthorityIndex,
+        /// The certificate's last moment.
+        not_after: TimeMs,
+    },
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -55,6 +69,7 @@ pub(super) struct Link {
 pub(super) struct Member {
     pub(super) peer: Peer,
     pub(super) authority: AuthorityId,
+    pub(super) standing: Standing,
     pub(super) addresses: Vec<Multiaddr>,
     pub(super) budget: Budget,
     pub(super) presence: Arc<Presence>,
@@ -94,6 +109,7 @@ impl Member {
         let mut new = Self {
             peer: member.peer,
             authority: member.authority.clone(),
+            standing: Standing::Member,
             addresses,
             budget,
             presence: Arc::default(),
@@ -112,6 +128,29 @@ impl Member {
             new.next_dial = now + FALLBACK;
         }
         new
+    }
+
+    /// An observer that was just let in.
+    pub(super) fn observer(
+        peer: Peer,
+        authority: AuthorityId,
+        standing: Standing,
+        budget: Budget,
+        now: Instant,
+    ) -> Self {
+        let at = MemberAddress {
+            peer,
+            authority,
+            addresses: Vec::new(),
+        };
+        let mut new = Self::new(&at, Vec::new(), budget, Dialler::Remote, now);
+        new.standing = standing;
+        new
+    }
+
+    /// Whether nothing of it is left that must be remembered.
+    pub(super) fn is_gone(&self) -> bool {
+        self.standing != Standing::Member && self.links.is_empty() && self.kept_out_until.is_none()
     }
 
     pub(super) fn named(&self) -> (Peer, AuthorityId) {
@@ -203,6 +242,16 @@ impl Member {
         };
         // Back to 0 as soon as a connection becomes usable.
         self.failures = self.failures.saturating_add(1);
+    }
+
+    /// The last moment of an observer's certificate, unless it is kept out already.
+    pub(super) fn certified_until(&self) -> Option<TimeMs> {
+        match self.standing {
+            Standing::Observer { not_after, .. } if self.kept_out_until.is_none() => {
+                Some(not_after)
+            }
+            Standing::Observer { .. } | Standing::Member => None,
+        }
     }
 
     /// Ends its connections and keeps it out; returns for how long, or nothing if it is kept out already.

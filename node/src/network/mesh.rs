@@ -1,24 +1,29 @@
 //! The mesh's task: owns the swarm, dials, replaces, punishes, and starts a session per usable connection.
 
 use super::counters::Meters;
-use super::gate::{Gate, Refusal};
+use super::gate::{Gate, Guests, Refusal};
 use super::inbox::{self, Budget, Inbox};
-use super::lanes::{self, Fault, Lanes, Streams};
-use super::member::{Dialler, Link, Member};
+use super::introduction::{self, Answer, Reason};
+use super::lanes::{self, Fault, Lanes, Manner, Report, Streams};
+use super::member::{Dialler, Link, Member, Standing};
 use super::outbox::Registry;
 use super::session::{End, Session};
 use super::transport::{self, Names};
-use super::{Command, FrameLimits, Inbound, Lane, MAX_MEMBERS, NetworkError, Receivers, Settings};
+use super::{
+    Command, FrameLimits, Inbound, Lane, MAX_MEMBERS, NetworkError, Rank, Receivers, Role, Settings,
+};
+use crate::clock;
 use consensus::Peer;
 use futures::StreamExt as _;
 use ledger::genesis::Purpose;
+use ledger::tip::Founding;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{
     self, ConnectionId, DialError, ListenError, NetworkBehaviour, Swarm, SwarmEvent,
 };
 use libp2p::{Multiaddr, PeerId, TransportError, ping};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -39,6 +44,9 @@ const CLOSE: Duration = Duration::from_secs(2);
 /// Least time between two log lines about refused connections.
 const REFUSED_LOG: Duration = Duration::from_secs(10);
 
+/// Longest time until it is looked again whether an observer's certificate is over: wall clocks jump.
+const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(30);
+
 /// The gate is first: what it refuses, the others never see.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
@@ -51,7 +59,14 @@ pub(super) struct Behaviour {
 pub(super) struct Mesh {
     swarm: Swarm<Behaviour>,
     limits: FrameLimits,
+    /// The members, and the observers that are in or kept out.
     members: BTreeMap<PeerId, Member>,
+    /// Connections whose peers have not shown a certificate yet.
+    guests: BTreeSet<ConnectionId>,
+    /// What certificates are checked against.
+    observers: Option<Founding>,
+    /// A budget that those of observers are made from.
+    budget: Budget,
     inbox: Inbox,
     registry: Arc<Registry>,
     orders: mpsc::Receiver<Command>,
@@ -99,8 +114,11 @@ fn members(
             }
             addresses.push(address);
         }
-        let side = own < id;
-        members.insert(id, Member::new(member, addresses, budget, side.into(), now));
+        let dialler = match &settings.role {
+            Role::Member { .. } => (own < id).into(),
+            Role::Observer(_) => Dialler::Local,
+        };
+        members.insert(id, Member::new(member, addresses, budget, dialler, now));
     }
     Ok((members, names))
 }
@@ -160,9 +178,23 @@ impl Mesh {
         let own = keypair.public().to_peer_id();
         let (members, names) = members(settings, own)?;
         let transport = transport::build(&keypair, names).map_err(NetworkError::Resolver)?;
+        let ids = || members.keys().copied();
+        let (observers, guests, manner) = match &settings.role {
+            Role::Observer(certificate) => {
+                (None, Guests::Refused, Manner::Guest(certificate.encode()))
+            }
+            Role::Member { observers, .. } => match observers {
+                Some(founding) => {
+                    let manner = Manner::Host(ids().collect());
+                    (Some(founding.clone()), Guests::Welcome, manner)
+                }
+                None => (None, Guests::Refused, Manner::Member),
+            },
+        };
+        let budget = inbox::budgets(1).next().ok_or(NetworkError::TooMany(0))?;
         let behaviour = Behaviour {
-            gate: Gate::new(members.keys().copied()),
-            lanes: Lanes::new(&Lane::ALL),
+            gate: Gate::new(ids(), guests),
+            lanes: Lanes::new(manner, &Lane::ALL),
             ping: ping::Behaviour::new(
                 ping::Config::new()
                     .with_interval(PING_INTERVAL)
@@ -176,6 +208,9 @@ impl Mesh {
             swarm: Swarm::new(transport, behaviour, own, config),
             limits,
             members,
+            guests: BTreeSet::new(),
+            observers,
+            budget,
             inbox,
             registry: Arc::new(Registry::new(meters)),
             orders,
@@ -270,15 +305,56 @@ impl Mesh {
     }
 
     fn next_due(&self) -> Instant {
-        let due = self.members.values().filter_map(Member::due).min();
-        due.unwrap_or_else(|| Instant::now() + IDLE)
+        let now = Instant::now();
+        let wall = clock::wall();
+        let over = self.members.values().filter_map(|member| {
+            let not_after = member.certified_until()?;
+            let left = not_after.0.saturating_sub(wall.0).saturating_add(1);
+            Some(now + Duration::from_millis(left).min(LOOK_AT_CERTIFICATES))
+        });
+        let due = self.members.values().filter_map(Member::due);
+        due.chain(over).min().unwrap_or_else(|| now + IDLE)
+    }
+
+    /// Ends the connections of observers whose certificates are over, and forgets those that are gone.
+    fn look_at_observers(&mut self) {
+        let wall = clock::wall();
+        let over = self.members.iter().filter(|(_, member)| {
+            let until = member.certified_until();
+            until.is_some_and(|not_after| not_after < wall)
+        });
+        let over: Vec<PeerId> = over.map(|(id, _)| *id).collect();
+        for id in over {
+            if let Some(member) = self.members.get_mut(&id)
+                && member.keep_out(Instant::now()).is_some()
+            {
+                let why = Reason::Expired.name();
+                tracing::warn!(authority = %member.authority, why, "observer is disconnected");
+                self.registry.meters().refused_observer(why);
+                // Fails only if it is disconnected already.
+                self.swarm.disconnect_peer_id(id).ok();
+            }
+        }
+        self.forget_observers();
+    }
+
+    fn forget_observers(&mut self) {
+        let meters = self.registry.meters();
+        self.members.retain(|_, member| {
+            let gone = member.is_gone();
+            if gone {
+                meters.remove_observer(&member.peer);
+            }
+            !gone
+        });
     }
 
     fn on_timer(&mut self) {
         let now = Instant::now();
+        self.look_at_observers();
         for (id, member) in &mut self.members {
             if member.let_in_again(now) {
-                self.swarm.behaviour_mut().gate.allow(*id);
+                self.swarm.behaviour_mut().gate.allow(id);
             }
             if !member.start_dial(now) {
                 continue;
@@ -317,6 +393,9 @@ impl Mesh {
                 if let Some(member) = self.members.get_mut(&peer_id) {
                     tracing::debug!(authority = %member.authority, ?cause, "connection closed");
                     member.closed(connection_id, Instant::now());
+                    self.forget_observers();
+                } else if self.guests.remove(&connection_id) {
+                    self.refuse_guest(peer_id, Reason::NoCertificate);
                 }
             }
             SwarmEvent::OutgoingConnectionError {
@@ -342,8 +421,8 @@ impl Mesh {
 
     fn on_established(&mut self, id: PeerId, connection: ConnectionId, link: Link) {
         let Some(member) = self.members.get_mut(&id) else {
-            // The gate lets members through only.
-            self.swarm.close_connection(connection);
+            // Its certificate, or its handler's deadline, comes next.
+            self.guests.insert(connection);
             return;
         };
         let too_often =
@@ -382,15 +461,84 @@ impl Mesh {
         let meters = self.registry.meters();
         match refusal {
             Some(Refusal::Pending) => meters.refused_pending(),
-            Some(Refusal::NotAllowed | Refusal::PerPeer) => meters.refused_stranger(),
+            Some(Refusal::NotAllowed | Refusal::Guests | Refusal::PerPeer) => {
+                meters.refused_stranger();
+            }
             None => meters.failed_handshake(),
         }
-        let now = Instant::now();
-        let since = self.refused_logged.map(|then| now.duration_since(then));
-        if since.is_none_or(|since| since >= REFUSED_LOG) {
-            self.refused_logged = Some(now);
+        if self.may_log_refusal() {
             tracing::warn!(%from, ?peer, ?refusal, "connection refused; more are only counted");
         }
+    }
+
+    fn may_log_refusal(&mut self) -> bool {
+        let now = Instant::now();
+        let since = self.refused_logged.map(|then| now.duration_since(then));
+        let may = since.is_none_or(|since| since >= REFUSED_LOG);
+        if may {
+            self.refused_logged = Some(now);
+        }
+        may
+    }
+
+    /// A guest shows its certificate: it becomes an observer, or it hears why not.
+    fn on_certificate(&mut self, id: PeerId, connection: ConnectionId, bytes: &[u8]) {
+        self.guests.remove(&connection);
+        let answer = match self.let_in(id, connection, bytes) {
+            Ok(()) => Answer::Welcome,
+            Err(why) => {
+                self.refuse_guest(id, why);
+                Answer::Refused(why)
+            }
+        };
+        let behaviour = self.swarm.behaviour_mut();
+        behaviour.gate.known(connection);
+        behaviour.lanes.answer(id, connection, answer);
+    }
+
+    fn refuse_guest(&mut self, id: PeerId, why: Reason) {
+        let meters = self.registry.meters();
+        meters.refused_stranger();
+        meters.refused_observer(why.name());
+        if self.may_log_refusal() {
+            tracing::warn!(peer = ?id, refusal = %why, "connection refused; more are only counted");
+        }
+    }
+
+    fn let_in(&mut self, id: PeerId, connection: ConnectionId, bytes: &[u8]) -> Result<(), Reason> {
+        let founding = self.observers.as_ref().ok_or(Reason::Unknown)?;
+        let admitted = introduction::judge(founding, bytes, clock::wall())?;
+        let peer = Peer(admitted.network);
+        if transport::peer_id(&peer) != Some(id) {
+            return Err(Reason::OtherKey);
+        }
+        let authority = admitted.authority;
+        let standing = Standing::Observer {
+            authority,
+            not_after: admitted.not_after,
+        };
+        if let Some(known) = self.members.get_mut(&id) {
+            // It came back before the end of its last connection was noticed, and was linked when it did.
+            known.standing = standing;
+        } else {
+            let inside = self.members.values().filter_map(|it| match it.standing {
+                Standing::Observer { authority, .. } => Some(authority),
+                Standing::Member => None,
+            });
+            introduction::has_room(authority, inside)?;
+            self.registry
+                .meters()
+                .add_observer(peer, admitted.id.clone());
+            let budget = self.budget.for_observer();
+            let now = Instant::now();
+            let mut new = Member::observer(peer, admitted.id, standing, budget, now);
+            new.established(
+                connection,
+                Link::new(Dialler::Remote, self.stop.child_token()),
+            );
+            self.members.insert(id, new);
+        }
+        Ok(())
     }
 
     fn on_ping(&mut self, event: &ping::Event) {
@@ -412,16 +560,32 @@ impl Mesh {
     }
 
     fn on_lanes(&mut self, event: lanes::Event) {
-        match event.outcome {
-            Ok(streams) => self.start_session(event.peer, event.connection, streams),
-            Err(Fault::Twice) => self.punish(event.peer, "lane opened twice"),
-            Err(fault @ (Fault::Unsupported | Fault::Incomplete)) => {
-                if let Some(member) = self.members.get(&event.peer) {
-                    tracing::debug!(authority = %member.authority, ?fault, "lanes could not be opened");
-                }
-                self.swarm.close_connection(event.connection);
-            }
+        let lanes::Event {
+            peer: id,
+            connection,
+            report,
+        } = event;
+        match report {
+            Report::Certificate(bytes) => self.on_certificate(id, connection, &bytes),
+            Report::Lanes(Ok(streams)) => self.start_session(id, connection, streams),
+            Report::Lanes(Err(fault)) => self.on_fault(id, connection, fault),
         }
+    }
+
+    fn on_fault(&mut self, id: PeerId, connection: ConnectionId, fault: Fault) {
+        let authority = self.members.get(&id).map(|member| &member.authority);
+        match (fault, authority) {
+            (Fault::Twice, Some(_)) => self.punish(id, "lane opened twice"),
+            (Fault::Refused(reason), Some(authority)) => {
+                tracing::error!(%authority, %reason, "the validator does not let this observer in");
+            }
+            (Fault::Guest | Fault::Unsupported | Fault::Incomplete, Some(authority)) => {
+                tracing::debug!(%authority, ?fault, "lanes could not be opened");
+            }
+            // Counted when it was refused, or when it is closed.
+            (_, None) => {}
+        }
+        self.swarm.close_connection(connection);
     }
 
     fn start_session(&mut self, id: PeerId, connection: ConnectionId, streams: Box<Streams>) {
@@ -438,12 +602,16 @@ impl Mesh {
         tracing::info!(authority = %member.authority, "connected");
         let session = Session {
             peer: member.peer,
+            rank: match member.standing {
+                Standing::Member => Rank::Member,
+                Standing::Observer { .. } => Rank::Observer,
+            },
             connection,
             limits: self.limits,
             inbox: self.inbox.clone(),
             budget: Budget::clone(&member.budget),
             registry: Arc::clone(&self.registry),
-            meters: Arc::clone(meters),
+            meters,
             presence: Arc::clone(&member.presence),
             stop,
             shutdown: self.stop.clone(),
@@ -479,7 +647,7 @@ impl Mesh {
             authority = %member.authority, why, seconds = time.as_secs(),
             "peer misbehaved: disconnected and kept out"
         );
-        self.swarm.behaviour_mut().gate.keep_out(&id);
+        self.swarm.behaviour_mut().gate.keep_out(id);
         // Fails only if it is disconnected already.
         self.swarm.disconnect_peer_id(id).ok();
     }

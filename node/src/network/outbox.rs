@@ -1,7 +1,7 @@
 //! What waits to be sent: one bounded queue per peer, connection and lane.
 
 use super::counters::{Meters, PeerMeters};
-use super::{Lane, Sent};
+use super::{Lane, Rank, Sent};
 use consensus::Peer;
 use libp2p::swarm::ConnectionId;
 use std::collections::{BTreeMap, VecDeque};
@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 const MAX_FRAMES: [usize; 2] = [1_024, 256];
 /// Most bytes that wait for a lane of a peer; two of the longest messages for bulk.
 const MAX_BYTES: [usize; 2] = [1 << 20, 16 << 20];
+/// The same for an observer: one answer of the longest kind.
+const MAX_OBSERVER_BYTES: [usize; 2] = [64 << 10, 6 << 20];
 /// Bytes after which a batch is closed, so that it is written and flushed while more may come.
 const BATCH: usize = 64 << 10;
 
@@ -19,6 +21,8 @@ const BATCH: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Outbox {
     lane: Lane,
+    /// Most bytes that wait.
+    most: usize,
     queue: Mutex<Queue>,
     filled: Notify,
 }
@@ -37,14 +41,29 @@ pub(super) struct Outboxes(pub(super) [Arc<Outbox>; 2]);
 #[derive(Debug)]
 pub(super) struct Registry {
     meters: Meters,
-    /// A peer's connections in the order in which they became usable; the newest is sent on.
-    peers: RwLock<BTreeMap<Peer, Vec<(ConnectionId, Outboxes)>>>,
+    peers: RwLock<BTreeMap<Peer, Ways>>,
+}
+
+/// The ways to one peer that is up.
+#[derive(Debug)]
+struct Ways {
+    rank: Rank,
+    /// In the order in which they became usable; the newest is sent on.
+    connections: Vec<(ConnectionId, Outboxes)>,
 }
 
 impl Outbox {
-    fn new(lane: Lane) -> Arc<Self> {
+    fn new(lane: Lane, rank: Rank) -> Arc<Self> {
+        let [consensus, bulk] = match rank {
+            Rank::Member => MAX_BYTES,
+            Rank::Observer => MAX_OBSERVER_BYTES,
+        };
         Arc::new(Self {
             lane,
+            most: match lane {
+                Lane::Consensus => consensus,
+                Lane::Bulk => bulk,
+            },
             queue: Mutex::default(),
             filled: Notify::new(),
         })
@@ -57,11 +76,12 @@ impl Outbox {
     fn push(&self, bytes: Arc<[u8]>, meters: &PeerMeters) -> Sent {
         let mut queue = self.lock();
         let total = queue.bytes.saturating_add(bytes.len());
-        let [frames, most] = match self.lane {
-            Lane::Consensus => [MAX_FRAMES[0], MAX_BYTES[0]],
-            Lane::Bulk => [MAX_FRAMES[1], MAX_BYTES[1]],
+        let [consensus, bulk] = MAX_FRAMES;
+        let frames = match self.lane {
+            Lane::Consensus => consensus,
+            Lane::Bulk => bulk,
         };
-        if queue.frames.len() >= frames || total > most {
+        if queue.frames.len() >= frames || total > self.most {
             drop(queue);
             meters.dropped(self.lane);
             return Sent::Dropped;
@@ -100,8 +120,8 @@ impl Outbox {
 }
 
 impl Outboxes {
-    pub(super) fn new() -> Self {
-        Self(Lane::ALL.map(Outbox::new))
+    pub(super) fn new(rank: Rank) -> Self {
+        Self(Lane::ALL.map(|lane| Outbox::new(lane, rank)))
     }
 
     fn lane(&self, lane: Lane) -> &Outbox {
@@ -127,24 +147,25 @@ impl Registry {
 
     pub(super) fn send(&self, to: &Peer, lane: Lane, bytes: Arc<[u8]>) -> Sent {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        let newest = peers.get(to).and_then(|connections| connections.last());
+        let newest = peers.get(to).and_then(|ways| ways.connections.last());
         match (newest, self.meters.peer(to)) {
-            (Some((_, outboxes)), Some(meters)) => outboxes.lane(lane).push(bytes, meters),
+            (Some((_, outboxes)), Some(meters)) => outboxes.lane(lane).push(bytes, &meters),
             (_, _) => Sent::NotConnected,
         }
     }
 
-    /// Queues for all and returns for how many.
-    pub(super) fn broadcast(&self, lane: Lane, bytes: &Arc<[u8]>) -> usize {
-        self.connected()
+    /// Queues for all of a rank and returns for how many.
+    pub(super) fn broadcast(&self, rank: Rank, lane: Lane, bytes: &Arc<[u8]>) -> usize {
+        self.connected(rank)
             .iter()
             .filter(|peer| self.send(peer, lane, Arc::clone(bytes)) == Sent::Queued)
             .count()
     }
 
-    pub(super) fn connected(&self) -> Vec<Peer> {
+    pub(super) fn connected(&self, rank: Rank) -> Vec<Peer> {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        peers.keys().copied().collect()
+        let of_rank = peers.iter().filter(|(_, ways)| ways.rank == rank);
+        of_rank.map(|(peer, _)| *peer).collect()
     }
 
     pub(super) fn is_up(&self, peer: &Peer) -> bool {
@@ -153,19 +174,23 @@ impl Registry {
     }
 
     /// Makes a connection the one to send on.
-    pub(super) fn add(&self, peer: Peer, connection: ConnectionId) -> [Arc<Outbox>; 2] {
-        let outboxes = Outboxes::new();
+    pub(super) fn add(&self, peer: Peer, rank: Rank, connection: ConnectionId) -> [Arc<Outbox>; 2] {
+        let outboxes = Outboxes::new(rank);
         let queues = outboxes.0.clone();
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        peers.entry(peer).or_default().push((connection, outboxes));
+        let ways = peers.entry(peer).or_insert(Ways {
+            rank,
+            connections: Vec::new(),
+        });
+        ways.connections.push((connection, outboxes));
         queues
     }
 
     pub(super) fn remove(&self, peer: &Peer, connection: ConnectionId) {
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(connections) = peers.get_mut(peer) {
-            connections.retain(|(id, _)| *id != connection);
-            if connections.is_empty() {
+        if let Some(ways) = peers.get_mut(peer) {
+            ways.connections.retain(|(id, _)| *id != connection);
+            if ways.connections.is_empty() {
                 peers.remove(peer);
             }
         }

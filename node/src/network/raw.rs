@@ -5,7 +5,7 @@
 
 use super::Lane;
 use super::frame;
-use super::lanes::{self, Lanes, Streams};
+use super::lanes::{self, Fault, Lanes, Manner, Report, Streams};
 use super::transport::{self, Names};
 use consensus::Peer;
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
@@ -69,13 +69,36 @@ impl RawPeer {
         address: &str,
         lanes: &[Lane],
     ) -> Result<Self, RawError> {
+        Self::connect_as(key, Manner::Member, to, address, lanes).await
+    }
+
+    /// Connects as an observer: shows these bytes as its certificate before it opens its lanes.
+    ///
+    /// # Errors
+    /// As [`Self::connect`]; [`RawError::Refused`] says the reason that the node gave.
+    pub async fn connect_observer(
+        key: &KeyFile,
+        certificate: Vec<u8>,
+        to: &Peer,
+        address: &str,
+    ) -> Result<Self, RawError> {
+        Self::connect_as(key, Manner::Guest(certificate), to, address, &Lane::ALL).await
+    }
+
+    async fn connect_as(
+        key: &KeyFile,
+        manner: Manner,
+        to: &Peer,
+        address: &str,
+        lanes: &[Lane],
+    ) -> Result<Self, RawError> {
         let keypair = transport::keypair(key.seed()).ok_or(RawError::Settings)?;
         let to = transport::peer_id(to).ok_or(RawError::Settings)?;
         let address: Multiaddr = address.parse().map_err(|_bad| RawError::Settings)?;
         let transport =
             transport::build(&keypair, Names::Unsupported).map_err(RawError::Transport)?;
         let behaviour = Behaviour {
-            lanes: Lanes::new(lanes),
+            lanes: Lanes::new(manner, lanes),
             ping: ping::Behaviour::default(),
         };
         let config = swarm::Config::with_tokio_executor();
@@ -156,10 +179,12 @@ impl RawPeer {
 async fn open(swarm: &mut Swarm<Behaviour>) -> Result<Box<Streams>, RawError> {
     loop {
         let why = match swarm.select_next_some().await {
-            SwarmEvent::Behaviour(BehaviourEvent::Lanes(lanes::Event { outcome, .. })) => {
-                match outcome {
-                    Ok(streams) => return Ok(streams),
-                    Err(fault) => format!("{fault:?}"),
+            SwarmEvent::Behaviour(BehaviourEvent::Lanes(lanes::Event { report, .. })) => {
+                match report {
+                    Report::Lanes(Ok(streams)) => return Ok(streams),
+                    Report::Lanes(Err(Fault::Refused(reason))) => reason.to_string(),
+                    Report::Lanes(Err(fault)) => format!("{fault:?}"),
+                    Report::Certificate(_) => continue,
                 }
             }
             SwarmEvent::OutgoingConnectionError { error, .. } => error.to_string(),

@@ -5,7 +5,7 @@ use super::frame::{self, FrameError, FrameLimits};
 use super::inbox::{Budget, Gone, Inbox};
 use super::lanes::Streams;
 use super::outbox::{Outbox, Registry};
-use super::{Inbound, Lane};
+use super::{FromObserver, Inbound, Lane, Rank};
 use consensus::Peer;
 use libp2p::swarm::{ConnectionId, Stream};
 use std::sync::Arc;
@@ -21,6 +21,7 @@ const STALL: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(super) struct Session {
     pub(super) peer: Peer,
+    pub(super) rank: Rank,
     pub(super) connection: ConnectionId,
     pub(super) limits: FrameLimits,
     pub(super) inbox: Inbox,
@@ -68,7 +69,7 @@ impl Session {
     /// Runs until the connection ends; says `Up` before the first frame is read and `Down` after the last.
     pub(super) async fn run(self, streams: Box<Streams>) -> End {
         // Registered first: after `Up` the driver can send.
-        let outboxes = self.registry.add(self.peer, self.connection);
+        let outboxes = self.registry.add(self.peer, self.rank, self.connection);
         let arrived = tokio::select! {
             () = self.stop.cancelled() => Err(Gone),
             arrived = self.arrive() => arrived,
@@ -89,10 +90,24 @@ impl Session {
         end
     }
 
+    const fn up(&self) -> Inbound {
+        match self.rank {
+            Rank::Member => Inbound::Up(self.peer),
+            Rank::Observer => Inbound::Observer(FromObserver::Up(self.peer)),
+        }
+    }
+
+    const fn down(&self) -> Inbound {
+        match self.rank {
+            Rank::Member => Inbound::Down(self.peer),
+            Rank::Observer => Inbound::Observer(FromObserver::Down(self.peer)),
+        }
+    }
+
     async fn arrive(&self) -> Result<(), Gone> {
         let mut sessions = self.presence.0.lock().await;
         if *sessions == 0 {
-            self.inbox.notice(Inbound::Up(self.peer)).await?;
+            self.inbox.notice(self.up()).await?;
         }
         *sessions = sessions.saturating_add(1);
         drop(sessions);
@@ -104,7 +119,7 @@ impl Session {
         let mut sessions = self.presence.0.lock().await;
         if *sessions == 1 {
             // Without receivers nobody asks any more.
-            self.inbox.notice(Inbound::Down(self.peer)).await.ok();
+            self.inbox.notice(self.down()).await.ok();
         }
         *sessions = sessions.saturating_sub(1);
     }
@@ -140,7 +155,12 @@ impl Session {
         let reserved = self.budget.reserve(lane, head.len).await?;
         let bytes = frame::read_body(stream, head).await?;
         self.meters.received(lane, bytes.len());
-        let put = self.inbox.frame(self.peer, lane, bytes, reserved).await;
+        let from = self.peer;
+        let inbound = match self.rank {
+            Rank::Member => Inbound::Frame { from, lane, bytes },
+            Rank::Observer => Inbound::Observer(FromObserver::Frame { from, bytes }),
+        };
+        let put = self.inbox.frame(lane, inbound, reserved).await;
         Ok(put?)
     }
 

@@ -68,6 +68,8 @@ impl Mesh for Antenna {
         }
     }
 
+    fn inform(&self, _bytes: Arc<[u8]>) {}
+
     fn disconnect(&self, peer: &Peer, why: &'static str) {
         panic!("an honest peer is disconnected: {peer:?} {why}");
     }

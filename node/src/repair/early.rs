@@ -75,7 +75,7 @@ impl Early {
                 inbound = self.receivers.consensus.recv() => match inbound {
                     Some(Inbound::Up(peer)) => self.note(peer, BTreeSet::insert),
                     Some(Inbound::Down(peer)) => self.note(peer, |up, peer| up.remove(&peer)),
-                    Some(Inbound::Frame { .. } | Inbound::RoundTrip { .. }) => {}
+                    Some(Inbound::Frame { .. } | Inbound::RoundTrip { .. } | Inbound::Observer(_)) => {}
                     None => break,
                 },
                 inbound = self.receivers.bulk.recv() => match inbound {

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     print(args, &keys, out).map_err(Failure::Output)
 }
 
-fn now() -> Result<TimeMs, Failure> {
+pub(crate) fn now() -> Result<TimeMs, Failure> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since
         .ok()

@@ -6,6 +6,7 @@ use genesis::birth::BirthError;
 use genesis::ceremony::CeremonyError;
 use genesis::container::ContainerError;
 use genesis::keyfile::KeyFileError;
+use genesis::observer::ObserverError;
 use genesis::restart::RestartFileError;
 use genesis::trust::TrustFileError;
 use ledger::id::NameError;
@@ -35,6 +36,8 @@ pub(crate) enum Failure {
     Restart(#[from] RestartFileError),
     #[error("not confirmed: nothing is written")]
     NotConfirmed,
+    #[error(transparent)]
+    Observer(#[from] ObserverError),
     #[error("{} exists and is not empty", .0.display())]
     Exists(PathBuf),
     #[error("{} cannot be created", path.display())]
@@ -95,6 +98,7 @@ impl Failure {
             Self::Trust(error) => error.hint().map(str::to_owned),
             Self::Restart(error) => error.hint(),
             Self::NotConfirmed => Some("type yes, or give --yes".into()),
+            Self::Observer(error) => error.hint().map(str::to_owned),
             Self::Exists(_) => Some("nothing is overwritten: name another folder".into()),
             Self::Clock => Some("set the clock, then try again".into()),
             Self::Name(_) | Self::Birth(BirthError::Create { .. }) | Self::Create { .. } => None,
@@ -113,6 +117,7 @@ impl Failure {
             Self::Trust(error) => trust(error),
             Self::Restart(error) => restart(error),
             Self::NotConfirmed => exit::REFUSED,
+            Self::Observer(error) => observer(error),
             Self::Exists(_) => exit::REFUSED,
             Self::Birth(BirthError::Create { source, .. }) | Self::Create { source, .. } => {
                 io_code(source)
@@ -217,5 +222,17 @@ fn restart(error: &RestartFileError) -> u8 {
         }
         RestartFileError::Malformed { .. } | RestartFileError::None => exit::USAGE,
         RestartFileError::OtherBase(_) | RestartFileError::Restart(_) => exit::NOT_GOOD,
+    }
+}
+
+fn observer(error: &ObserverError) -> u8 {
+    match error {
+        ObserverError::Read { source, .. } | ObserverError::Create { source, .. } => {
+            io_code(source)
+        }
+        ObserverError::Form(_) | ObserverError::Malformed { .. } | ObserverError::Purpose(_) => {
+            exit::USAGE
+        }
+        ObserverError::Stranger(_) | ObserverError::OtherKey(_) => exit::NOT_GOOD,
     }
 }

@@ -6,6 +6,7 @@ mod apply;
 mod assemble;
 mod check;
 mod failure;
+mod observer;
 mod restart;
 mod show;
 mod sign;
@@ -43,6 +44,7 @@ enum Command {
     Show(show::Args),
     Trust(trust::Args),
     Restart(restart::Args),
+    Observer(observer::Args),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +76,7 @@ fn run(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Show(args) => show::run(&args, out),
         Command::Trust(args) => trust::run(&args, out),
         Command::Restart(args) => restart::run(&args, out),
+        Command::Observer(args) => observer::run(&args, out),
     }
 }
 

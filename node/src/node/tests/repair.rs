@@ -69,6 +69,8 @@ impl Mesh for Peers {
 
     fn broadcast(&self, _bytes: Arc<[u8]>) {}
 
+    fn inform(&self, _bytes: Arc<[u8]>) {}
+
     fn disconnect(&self, peer: &Peer, _why: &'static str) {
         self.disconnected.lock().unwrap().push(*peer);
     }
