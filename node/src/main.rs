@@ -209,7 +209,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         }
         Command::ExportArchive { dir, out } => {
             let made = export::export(&dir, &out)?;
-            let (count, height) = (made.files.len(), made.height);
+            let is_segment = |name: &str| ledger::frame::segment_number(name).is_some();
+            let segments = made.files.iter().filter(|listed| is_segment(&listed.file));
+            let (count, height) = (segments.count(), made.height);
             say(&format!("{count} segments, up to block {height}"));
             Ok(())
         }

@@ -217,8 +217,9 @@ fn a_disk_that_fills_up_refuses_submissions_then_stops_cleanly() {
     let ballast = data.join("ballast");
     fs::write(&ballast, vec![1; 28 << 20]).unwrap();
     let maker = Maker::new(&running.network, 0).unwrap();
-    let submission = load::body([&maker.registrations(1).unwrap()]);
     let refused = wait_for("submissions are refused", || {
+        // A new one each time: what is included already is answered from the chain.
+        let submission = load::body([&maker.registrations(1).unwrap()]);
         let route = "/v1/submissions?wait=accepted";
         let answer = http::post(
             running.api(0),

@@ -111,10 +111,11 @@ fn a_restart_ends_the_stop_and_its_first_block_is_an_anchor() {
     assert!(bench.engine.status().is_voting());
     // No record waits: the block is due all the same.
     bench.wait(100);
-    assert!(bench.builds[0].flags.is_anchor());
-    let mut block = bench.block(&bench.anchor(), 1);
-    block.header.flags = Flags::ANCHOR;
-    let view = View(1);
+    let request = bench.builds[0];
+    assert!(request.flags.is_anchor());
+    let (view, time) = (request.view, request.time_ms.0);
+    let mut block = fixture::block(&bench.epoch, &request.parent, view.0, time, &[]);
+    block.header.flags = request.flags;
     bench.give(Event::ProposalReady {
         view,
         block: block.clone(),
