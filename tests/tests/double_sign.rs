@@ -187,7 +187,7 @@ fn votes(dir: &Path, key: &KeyFile) -> Vec<Vote> {
 /// Registers at a node until it is stopped; ends by itself after some minutes.
 fn keep_registering(running: &Running, at: usize) -> impl FnOnce() + use<> {
     let maker = Maker::new(&running.network, at).unwrap();
-    let (api, (stop, stopped)) = (running.api(at), std::sync::mpsc::channel::<()>());
+    let (api, (stop, stopped)) = (running.api(at), std::sync::mpsc::sync_channel::<()>(1));
     let sender = std::thread::spawn(move || {
         let path = "/v1/submissions?wait=final&timeout_ms=5000";
         for _ in 0..20_000 {

@@ -61,6 +61,9 @@ impl Follow {
             log: recovered.log.reader(),
         };
         let (chain, submissions) = Chain::new(parts);
+        if let Some(alarm) = recovered.alarm.take() {
+            chain.update_status(|status| status.alarm = Some(alarm));
+        }
         Self {
             chain,
             submissions,
@@ -77,6 +80,10 @@ impl Follow {
     ///
     /// # Errors
     /// [`StartError::System`].
+    #[expect(
+        clippy::too_many_lines,
+        reason = "it only ties parts together, one after the other"
+    )]
     pub fn start(
         self,
         config: &Config,
