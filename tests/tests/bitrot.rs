@@ -1,10 +1,5 @@
 //! One flipped bit anywhere in a stopped node's files: harmless, repaired, named or refused; never served.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends at the first thing that is not as it should be"
-)]
-
 use tests::bitrot;
 use tests::network::Network;
 

@@ -17,8 +17,6 @@ use std::io::{self, Write};
 const DELAY: Time = 60;
 /// Records of a distribution.
 const RECORDS: usize = 2_000;
-/// The next record follows within this time, often before the last view is over everywhere.
-const PAUSE: Time = 1_000;
 /// A dead validator is noticed within this time.
 const NOTICED: Time = 20_000;
 /// A record takes no longer than this.
@@ -145,7 +143,7 @@ fn distribution(n: usize, dead: Option<usize>) -> Result<Distribution, Failure> 
             continue;
         }
         all.push(latency(&mut world, node)?);
-        world.run_until(world.now + random.below(PAUSE))?;
+        world.run_until(world.now + random.between(300, 3_000))?;
     }
     all.sort_unstable();
     Ok(Distribution(all))
