@@ -33,14 +33,17 @@ impl Maker {
     /// If genesis or key cannot be read.
     pub fn new(network: &Network, at: usize) -> Result<Self> {
         let founding = Founding::load(&network.dir().join("genesis.nachweis"));
-        let chain = founding.map_err(Error::other)?.into_genesis().chain();
+        let genesis = founding.map_err(Error::other)?.into_genesis();
         let node = network.manifest().nodes.get(at);
         let id = &node.ok_or_else(|| Error::other("no such node"))?.authority;
         let path = network.dir().join("keys").join(id).join("registrar.key");
         let key = KeyFile::load(&path, Purpose::Registrar).map_err(Error::other)?;
-        let authority = AuthorityIndex(u16::try_from(at).map_err(Error::other)?);
+        // The genesis has its authorities in the order of their ids, a network in that of their founding.
+        let mut authorities = genesis.indexed();
+        let found = authorities.find(|(_, founder)| founder.id.to_string() == *id);
+        let (authority, _) = found.ok_or_else(|| Error::other("no such authority"))?;
         Ok(Self {
-            chain,
+            chain: genesis.chain(),
             authority,
             key: key.signing_key(),
         })
