@@ -181,18 +181,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
                 api,
                 duty: duty(observer),
             };
-            init::init(&options)?;
-            let mut out = io::stdout().lock();
-            let dir = options.dir.display();
-            writeln!(
-                out,
-                "{dir} is ready; settings: {dir}/{}",
-                node::config::FILE
-            )
-            .ok();
-            let how = if observer { " --observer" } else { "" };
-            writeln!(out, "next: nachweis-node run{how} --dir {dir}").ok();
-            Ok(())
+            set_up(&options)
         }
         Command::Run { dir, log, observer } => {
             run::start_log(log);
@@ -238,6 +227,19 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             status::status(&dir, form, &mut io::stdout().lock())
         }
     }
+}
+
+fn set_up(options: &init::Options) -> Result<(), Failure> {
+    init::init(options)?;
+    let dir = options.dir.display();
+    let settings = node::config::FILE;
+    say(&format!("{dir} is ready; settings: {dir}/{settings}"));
+    let how = match options.duty {
+        Duty::Observer => " --observer",
+        Duty::Validator => "",
+    };
+    say(&format!("next: nachweis-node run{how} --dir {dir}"));
+    Ok(())
 }
 
 const fn duty(observer: bool) -> Duty {

@@ -118,6 +118,7 @@ fn blocks_without_a_finalization_are_led_on_to_one_or_declined() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one list of lies")]
 fn each_lie_about_a_range_is_found() {
     let world = world(40, 1);
     let good = || world.collect(1, 40).unwrap();
