@@ -2,7 +2,7 @@
 //! (consensus.md, 5.7; `scripts/mutants`).
 //!
 //! They exist only in a build with `--cfg planted_bugs`, which no program but the simulator accepts. In every other
-//! build [`planted!`](crate::planted) is the constant `false`, and this module is empty.
+//! build [`planted!`](macro@crate::planted) is the constant `false`, and this module is empty.
 
 /// Whether one of these bugs is planted in the running process: `false` but under `--cfg planted_bugs`.
 #[cfg(not(planted_bugs))]

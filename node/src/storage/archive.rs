@@ -176,7 +176,7 @@ impl Archive {
         Ok(kept)
     }
 
-    /// Appends blocks that follow each other, each as an encoded [`Payload`]; all are durable on return.
+    /// Appends blocks that follow each other, each as an encoded [`ledger::frame::Payload`]; all are durable on return.
     ///
     /// # Errors
     /// [`Fatal`]: end the process.
