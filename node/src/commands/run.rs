@@ -225,7 +225,15 @@ impl<'a> Process<'a> {
         })
     }
 
-    async fn run(mut self) -> Result<(), RunError> {
+    async fn run(self) -> Result<(), RunError> {
+        let done = self.work().await;
+        if matches!(done, Ok(()) | Err(RunError::NearlyFull { .. })) {
+            tracing::info!("stopped");
+        }
+        done
+    }
+
+    async fn work(mut self) -> Result<(), RunError> {
         match &self.identity.part {
             Part::Observer { .. } => {
                 self.follow(Until::Stopped).await?;
@@ -249,7 +257,6 @@ impl<'a> Process<'a> {
                 }
             }
         }
-        tracing::info!("stopped");
         Ok(())
     }
 
