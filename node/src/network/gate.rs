@@ -84,7 +84,7 @@ impl Gate {
         self.kept_out.insert(peer);
     }
 
-    /// The peer of this connection has shown its certificate, good or not.
+    /// The peer of this connection has shown a good certificate.
     pub(super) fn known(&mut self, connection: ConnectionId) {
         self.unknown.remove(&connection);
     }

@@ -28,6 +28,8 @@ use tokio::time::Sleep;
 const SETUP: Duration = Duration::from_secs(10);
 /// How long a guest may take to show its certificate.
 const SHOW: Duration = Duration::from_secs(5);
+/// How long a guest that is refused may take to read why, and to go by itself.
+const READ: Duration = Duration::from_secs(1);
 /// Protocol name of [`Lane::Consensus`].
 const CONSENSUS: &str = "/nachweis/consensus/1";
 /// Protocol name of [`Lane::Bulk`].
@@ -312,8 +314,9 @@ impl Handler {
                     match answer {
                         Answer::Welcome => self.introduced(),
                         Answer::Refused(_) => {
+                            // Closed at once, the connection could take the answer with it.
                             self.stage = Stage::Refused;
-                            self.fault = Some(Fault::Guest);
+                            self.deadline = Some(Box::pin(tokio::time::sleep(READ)));
                         }
                     }
                 }

@@ -23,6 +23,9 @@ const FALLBACK: Duration = Duration::from_secs(3);
 const FIRST_KEPT_OUT: Duration = Duration::from_secs(5);
 /// Longest time that a peer is kept out.
 const LAST_KEPT_OUT: Duration = Duration::from_secs(300);
+/// How long a connection that another one seems to replace is kept beside it: if both are alive, two processes have
+/// the peer's key, and both must be heard for that to be noticed.
+const REPLACED_AFTER: Duration = Duration::from_secs(5);
 /// Good conduct after which offences are forgotten.
 const FORGIVEN: Duration = Duration::from_secs(3_600);
 /// Most connections of a peer that are accepted per [`ARRIVALS_IN`]; dialling back-off stays below.
@@ -76,6 +79,8 @@ pub(super) struct Member {
     /// Who dials this member's connections as a rule.
     dialler: Dialler,
     links: BTreeMap<ConnectionId, Link>,
+    /// One that was replaced, and when it is closed.
+    replaced: Option<(ConnectionId, Instant)>,
     dialling: bool,
     next_dial: Instant,
     /// Dials since the last usable connection.
@@ -115,6 +120,7 @@ impl Member {
             presence: Arc::default(),
             dialler,
             links: BTreeMap::new(),
+            replaced: None,
             dialling: false,
             next_dial: now,
             failures: 0,
@@ -159,10 +165,26 @@ impl Member {
 
     /// When there is something to do next, if nothing happens before.
     pub(super) fn due(&self) -> Option<Instant> {
-        if self.kept_out_until.is_some() {
-            return self.kept_out_until;
+        let dial = || self.wants_dial().then_some(self.next_dial);
+        let next = self.kept_out_until.or_else(dial);
+        let replaced = self.replaced.map(|(_, at)| at);
+        next.into_iter().chain(replaced).min()
+    }
+
+    /// A connection that was replaced some time ago and is to be closed now.
+    pub(super) fn long_replaced(&mut self, now: Instant) -> Option<ConnectionId> {
+        let (id, at) = self.replaced?;
+        (at <= now).then(|| {
+            self.replaced = None;
+            self.end(id);
+            id
+        })
+    }
+
+    fn end(&self, id: ConnectionId) {
+        if let Some(link) = self.links.get(&id) {
+            link.stop.cancel();
         }
-        self.wants_dial().then_some(self.next_dial)
     }
 
     fn wants_dial(&self) -> bool {
@@ -202,23 +224,30 @@ impl Member {
         self.arrivals > MAX_ARRIVALS
     }
 
-    /// Takes note of a connection and returns those that it replaces.
+    /// Takes note of a connection and returns one that is to be closed now.
     ///
-    /// A side dials only when it has no connection. So older ones that it dialled are dead, even if this node has not
-    /// noticed yet. One that the other side dialled may live: both dialled at once.
-    pub(super) fn established(&mut self, id: ConnectionId, link: Link) -> Vec<ConnectionId> {
+    /// A side dials only when it has no connection. So an older one that it dialled is dead, even if this node has not
+    /// noticed yet; or it is another process' with the same key. It is closed after [`REPLACED_AFTER`], or by the next
+    /// replacement. One that the other side dialled may live: both dialled at once.
+    pub(super) fn established(
+        &mut self,
+        id: ConnectionId,
+        link: Link,
+        now: Instant,
+    ) -> Option<ConnectionId> {
         if link.dialler == Dialler::Local {
             self.dialling = false;
         }
-        let mut replaced = Vec::new();
-        for (old, it) in &self.links {
-            if it.dialler == link.dialler {
-                it.stop.cancel();
-                replaced.push(*old);
-            }
-        }
+        let before = self.replaced.map(|(old, _)| old);
+        let mut same = self
+            .links
+            .iter()
+            .filter(|(old, it)| it.dialler == link.dialler && Some(**old) != before);
+        let replaced = same.next_back().map(|(old, _)| *old);
         self.links.insert(id, link);
-        replaced
+        let replaced = replaced?;
+        self.replaced = Some((replaced, now + REPLACED_AFTER));
+        before.inspect(|old| self.end(*old))
     }
 
     /// A connection has its lanes: what stops its session, if it is still there.
@@ -233,6 +262,7 @@ impl Member {
             return;
         };
         link.stop.cancel();
+        self.replaced = self.replaced.filter(|(old, _)| *old != id);
         if !self.links.is_empty() {
             return;
         }

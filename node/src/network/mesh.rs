@@ -356,6 +356,9 @@ impl Mesh {
             if member.let_in_again(now) {
                 self.swarm.behaviour_mut().gate.allow(id);
             }
+            if let Some(old) = member.long_replaced(now) {
+                self.swarm.close_connection(old);
+            }
             if !member.start_dial(now) {
                 continue;
             }
@@ -427,7 +430,7 @@ impl Mesh {
         };
         let too_often =
             link.dialler() == Dialler::Remote && member.arrives_too_often(Instant::now());
-        for old in member.established(connection, link) {
+        if let Some(old) = member.established(connection, link, Instant::now()) {
             self.swarm.close_connection(old);
         }
         if too_often {
@@ -485,15 +488,18 @@ impl Mesh {
     fn on_certificate(&mut self, id: PeerId, connection: ConnectionId, bytes: &[u8]) {
         self.guests.remove(&connection);
         let answer = match self.let_in(id, connection, bytes) {
-            Ok(()) => Answer::Welcome,
+            Ok(()) => {
+                self.swarm.behaviour_mut().gate.known(connection);
+                Answer::Welcome
+            }
             Err(why) => {
+                // It counts as a guest until it is gone.
                 self.refuse_guest(id, why);
                 Answer::Refused(why)
             }
         };
-        let behaviour = self.swarm.behaviour_mut();
-        behaviour.gate.known(connection);
-        behaviour.lanes.answer(id, connection, answer);
+        let lanes = &mut self.swarm.behaviour_mut().lanes;
+        lanes.answer(id, connection, answer);
     }
 
     fn refuse_guest(&mut self, id: PeerId, why: Reason) {
@@ -532,10 +538,8 @@ impl Mesh {
             let budget = self.budget.for_observer();
             let now = Instant::now();
             let mut new = Member::observer(peer, admitted.id, standing, budget, now);
-            new.established(
-                connection,
-                Link::new(Dialler::Remote, self.stop.child_token()),
-            );
+            let link = Link::new(Dialler::Remote, self.stop.child_token());
+            new.established(connection, link, now);
             self.members.insert(id, new);
         }
         Ok(())
