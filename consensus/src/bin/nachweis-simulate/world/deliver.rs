@@ -4,6 +4,7 @@ use super::World;
 use super::happen::{Frame, Happening, Inside};
 use crate::trace;
 use crate::violation::{Checked, Invariant, Violation, check};
+use consensus::message::Lane;
 use consensus::{Event, Message, VerifiedMessage};
 use ledger::vote::Vote;
 
@@ -46,6 +47,8 @@ impl World {
         let frames = self.with_shell(to, |shell, scene| shell.incoming(scene, from, &message));
         self.send_frames(to, frames);
         let votes = votes_of(&message);
+        // As the node does it: what an ended connection left between the doors is no sign of a running process.
+        let connection = (message.lane() == Lane::Votes).then_some(generation);
         let peer = self.roster.peers[from];
         let now = self.nodes[to].now(self.now);
         let verifier = self.roster.crypto().verifier();
@@ -75,6 +78,7 @@ impl World {
         let what = Inside::Verified {
             from,
             votes,
+            connection,
             message,
         };
         self.plan_inside(to, after, what);

@@ -62,6 +62,8 @@ pub(super) enum Inside {
         from: usize,
         /// The votes in it.
         votes: Votes,
+        /// The connection that it came by, if it must not outlive it.
+        connection: Option<Generation>,
         message: Box<VerifiedMessage>,
     },
     Synced,
@@ -135,8 +137,16 @@ impl World {
             Inside::Verified {
                 from,
                 votes,
+                connection,
                 message,
-            } => self.take_in(node, from, votes, *message),
+            } => {
+                let incarnation = self.nodes[node].incarnations;
+                let standing = self.network.connection(node, incarnation, from);
+                if connection.is_some() && connection != standing {
+                    return Ok(());
+                }
+                self.take_in(node, from, votes, *message)
+            }
             Inside::Synced => match self.nodes[node].synced() {
                 Some((seq, records)) => {
                     self.oracle.durable(node, &records);
