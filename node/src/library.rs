@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// Ranges that are read at the same time; more are left to other nodes.
-const SERVING: usize = 2;
+const SERVING: usize = 6;
 /// Bytes that one peer is served at once …
 const BURST: i64 = 16 << 20;
 /// … and each second in the long run.
