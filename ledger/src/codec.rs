@@ -42,8 +42,10 @@ pub enum DecodeError {
 
 /// Encodes a value. Writing to memory cannot fail.
 pub fn encode<T: BorshSerialize + ?Sized>(value: &T) -> Vec<u8> {
-    let mut out = Vec::new();
+    // Most values are small: one allocation instead of one per doubling, and none of it kept.
+    let mut out = Vec::with_capacity(512);
     write_to(&mut out, value);
+    out.shrink_to_fit();
     out
 }
 

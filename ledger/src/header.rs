@@ -3,6 +3,7 @@
 use crate::codec::{self, refuse};
 use crate::hash::{BlockHash, ChainId, Hash, SetHash, Tag};
 use crate::id::{Epoch, Height, TimeMs, TreeSize, ValidatorIndex, View};
+use alloc::vec::Vec;
 use borsh::io::{Read, Result as IoResult};
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -106,7 +107,9 @@ impl Header {
 
     /// SHA-256(`block` tag ‖ header).
     pub fn hash(&self) -> BlockHash {
-        BlockHash(Tag::Block.hash(&[&codec::encode(self)]))
+        let mut bytes = Vec::with_capacity(Self::LEN);
+        codec::write_to(&mut bytes, self);
+        BlockHash(Tag::Block.hash(&[&bytes]))
     }
 
     /// Height and hash.

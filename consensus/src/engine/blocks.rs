@@ -35,6 +35,8 @@ pub(super) enum State {
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) block: Block,
+    /// What a child is checked against: kept, since rules ask for it at every event and it holds a hash.
+    tip: Tip,
     pub(super) state: State,
     /// A record of it is durable, or queued before whatever will be signed next.
     pub(super) journalled: bool,
@@ -97,14 +99,13 @@ impl Blocks {
         if *hash == self.committed.block.hash {
             return Some(self.committed);
         }
-        self.held
-            .get(hash)
-            .map(|entry| Tip::from(&entry.block.header))
+        self.held.get(hash).map(|entry| entry.tip)
     }
 
     /// Takes a block in, unless it is here or too old to matter.
     pub(super) fn insert(&mut self, block: Block, from: Option<Peer>, since: Mono) {
-        let hash = block.hash();
+        let tip = Tip::from(&block.header);
+        let hash = tip.block.hash;
         if block.header.height <= self.committed.block.height || self.held.contains_key(&hash) {
             return;
         }
@@ -112,6 +113,7 @@ impl Blocks {
         self.unchecked.insert(hash);
         let entry = Entry {
             block,
+            tip,
             state: State::New,
             journalled: false,
             since,

@@ -4,34 +4,11 @@ use crate::clock::Time;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-struct Entry<T> {
-    key: Reverse<(Time, u64)>,
-    item: T,
-}
-
-impl<T> PartialEq for Entry<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
-    }
-}
-
-impl<T> Eq for Entry<T> {}
-
-impl<T> PartialOrd for Entry<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> Ord for Entry<T> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key.cmp(&other.key)
-    }
-}
-
-/// What is going to happen.
+/// What is going to happen. Items stay where they are put: only their keys move within the heap.
 pub(crate) struct Queue<T> {
-    heap: BinaryHeap<Entry<T>>,
+    heap: BinaryHeap<Reverse<(Time, u64, usize)>>,
+    items: Vec<Option<T>>,
+    free: Vec<usize>,
     planned: u64,
 }
 
@@ -39,25 +16,32 @@ impl<T> Queue<T> {
     pub(crate) const fn new() -> Self {
         Self {
             heap: BinaryHeap::new(),
+            items: Vec::new(),
+            free: Vec::new(),
             planned: 0,
         }
     }
 
     pub(crate) fn plan(&mut self, at: Time, item: T) {
         self.planned += 1;
-        self.heap.push(Entry {
-            key: Reverse((at, self.planned)),
-            item,
-        });
+        let place = self.free.pop().unwrap_or(self.items.len());
+        if place == self.items.len() {
+            self.items.push(Some(item));
+        } else {
+            self.items[place] = Some(item);
+        }
+        self.heap.push(Reverse((at, self.planned, place)));
     }
 
     /// The next event, if it happens by `until`.
     pub(crate) fn next(&mut self, until: Time) -> Option<(Time, T)> {
-        let Reverse((at, _)) = self.heap.peek()?.key;
+        let Reverse((at, _, place)) = *self.heap.peek()?;
         if at > until {
             return None;
         }
-        self.heap.pop().map(|entry| (at, entry.item))
+        self.heap.pop();
+        self.free.push(place);
+        self.items[place].take().map(|item| (at, item))
     }
 }
 
