@@ -8,7 +8,7 @@ use crate::twins::Campaign;
 pub(crate) const HELP: &str = "\
 Run the consensus engine in simulated networks, one per seed, and check its promises after every event.
 
-Usage: nachweis-simulate [--seeds N] [--from S] [--nodes n] [--real-crypto] [--threads T]
+Usage: nachweis-simulate [--seeds N] [--from S] [--nodes n] [--real-crypto] [--files DIR] [--threads T]
        nachweis-simulate --replay SEED [--nodes n] [--real-crypto]
        nachweis-simulate twins [--views N] [--cases N] [--from S] [--threads T] [--replay CASE]
        nachweis-simulate --scenarios FILE...
@@ -18,6 +18,7 @@ Usage: nachweis-simulate [--seeds N] [--from S] [--nodes n] [--real-crypto] [--t
   --from S        the first seed (default 0)
   --nodes n       validators, 4 to 16; without it each seed draws 4, 5, 7 or 10
   --real-crypto   Ed25519 instead of a fast keyed hash
+  --files DIR     journals also in real files below DIR, one fdatasync for each batch; deleted behind each seed
   --threads T     seeds at a time (default: as many as there are processors)
   --replay SEED   run one seed and print everything that happens
   twins           scripts for two processes with one key; a case is a number below the count of all scripts
@@ -60,6 +61,8 @@ pub(crate) enum UsageError {
     Unknown(String),
     #[error("{0} needs a number")]
     Number(&'static str),
+    #[error("--files needs a folder")]
+    Folder,
     #[error("--nodes must be 4 to 16, not {0}")]
     Nodes(u64),
     #[error("--views must be 1 to 7, not {0}")]
@@ -72,6 +75,7 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, Usage
     let mut terms = Terms {
         nodes: None,
         crypto: Crypto::Mock,
+        files: None,
         twins: None,
     };
     let (mut from, mut count, mut threads, mut replay) = (0, None, None, None);
@@ -79,6 +83,10 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, Usage
         terms.twins = Some(Campaign { views: 4 });
     }
     while let Some(arg) = args.next() {
+        if arg == "--files" {
+            terms.files = Some(args.next().ok_or(UsageError::Folder)?.into());
+            continue;
+        }
         let mut number = |name| {
             let value = args.next().and_then(|text| text.parse::<u64>().ok());
             value.ok_or(UsageError::Number(name))
@@ -110,9 +118,9 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, Usage
     Ok(match replay {
         Some(seed) => Command::Replay { terms, seed },
         None => Command::Sweep {
+            count: count.unwrap_or_else(|| terms.usual_count()),
             terms,
             from,
-            count: count.unwrap_or_else(|| terms.usual_count()),
             threads,
         },
     })
@@ -138,6 +146,7 @@ mod tests {
                 terms: Terms {
                     nodes: Some(5),
                     crypto: Crypto::Real,
+                    files: None,
                     twins: None,
                 }
             }

@@ -8,7 +8,9 @@ use crate::trace::Words;
 use crate::twins::Campaign;
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::fs;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -19,10 +21,12 @@ thread_local! {
 }
 
 /// What is common to all seeds of a campaign.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub(crate) nodes: Option<usize>,
     pub(crate) crypto: Crypto,
+    /// Where journals are kept in real files, if they are.
+    pub(crate) files: Option<PathBuf>,
     /// Seeds are scripts of this campaign, if there is one.
     pub(crate) twins: Option<Campaign>,
 }
@@ -48,7 +52,9 @@ const ENOUGH: usize = 5;
 
 impl Terms {
     pub(crate) fn plan(&self, seed: u64) -> Plan {
-        Plan::draw(seed, self.nodes, self.crypto)
+        let mut plan = Plan::draw(seed, self.nodes, self.crypto);
+        plan.files = self.files.as_ref().map(|all| all.join(seed.to_string()));
+        plan
     }
 
     /// The command that runs this seed again, with words.
@@ -86,7 +92,14 @@ impl Terms {
         CURRENT.set(Some(seed));
         let outcome = match self.twins {
             Some(campaign) => campaign.run(seed, words),
-            None => run(self.plan(seed), words),
+            None => {
+                let plan = self.plan(seed);
+                let files = plan.files.clone();
+                let outcome = run(plan, words);
+                // Thousands of seeds would fill the disk; what stays behind only takes room.
+                files.map(|files| fs::remove_dir_all(files).ok());
+                outcome
+            }
         };
         CURRENT.set(None);
         outcome

@@ -1,10 +1,12 @@
 //! What survives a crash: the journal's synced batches and the synced end of the block archive.
 
 use crate::application::Application;
+use crate::files::JournalFiles;
 use crate::node::spec;
 use consensus::{Archived, Block, EpochInfo, JournalState, Record, Sealed, Tip};
 use ledger::certificate::Certificate;
 use ledger::journal::{self, Head, JournalId, Magic, Origin, SegmentHeader, Seq};
+use std::path::PathBuf;
 
 /// A block of the archive with its own finalization, if it has one.
 pub(crate) type Frame = (Block, Option<Certificate>);
@@ -13,17 +15,66 @@ pub(crate) type Frame = (Block, Option<Certificate>);
 const PAGE: usize = 128;
 
 /// One node's disk. Everything in it is synced.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Disk {
     /// All records, in order.
-    pub(crate) journal: Vec<Record>,
+    journal: Vec<Record>,
+    /// Where the journal is kept in real files too, if it is.
+    folder: Option<PathBuf>,
+    /// Those files; none if they are not what `journal` says, since something happened to the disk.
+    files: Option<JournalFiles>,
     /// Blocks from height 1 on.
     pub(crate) archive: Vec<Frame>,
     /// There was a journal, and it is gone or cannot be read; what is in `journal` is its replacement.
     lost: bool,
 }
 
+/// What a real disk refuses ends the whole campaign: it says nothing about the protocol.
+const REAL_DISK: &str = "the folder of --files can be written and read";
+
 impl Disk {
+    /// An empty disk, with the journal in real files of this folder.
+    pub(crate) fn new(folder: Option<PathBuf>) -> Self {
+        Self {
+            folder,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn journal(&self) -> &[Record] {
+        &self.journal
+    }
+
+    /// A batch is durable.
+    pub(crate) fn append(&mut self, records: Vec<Record>) {
+        if let Some(files) = &mut self.files {
+            files.append(&records).expect(REAL_DISK);
+        }
+        self.journal.extend(records);
+    }
+
+    /// A new segment is durable, and older ones are deleted.
+    pub(crate) fn replace(&mut self, records: Vec<Record>) {
+        if let Some(files) = &mut self.files {
+            files.snapshot(&records).expect(REAL_DISK);
+        }
+        self.journal = records;
+    }
+
+    /// The disk is put back to what it held when the journal was so long.
+    pub(crate) fn forget(&mut self, kept: usize) {
+        self.journal.truncate(kept);
+        self.files = None;
+    }
+
+    /// Becomes what another disk is.
+    pub(crate) fn copy(&mut self, from: &Self) {
+        self.journal.clone_from(&from.journal);
+        self.archive.clone_from(&from.archive);
+        self.lost = from.lost;
+        self.files = None;
+    }
+
     pub(crate) fn journal_state(&self) -> JournalState {
         match (self.journal.is_empty(), self.lost) {
             (true, true) => JournalState::Lost,
@@ -35,11 +86,19 @@ impl Disk {
     /// The journal is gone.
     pub(crate) fn lose_journal(&mut self) {
         self.journal.clear();
+        self.files = None;
         self.lost = true;
     }
 
     /// The journal as a restarted process reads it: through its bytes.
-    pub(crate) fn replay(&self) -> Vec<Record> {
+    pub(crate) fn replay(&mut self) -> Vec<Record> {
+        if let Some(files) = &self.files {
+            let read = files.read().expect(REAL_DISK);
+            assert_eq!(read, self.journal, "files hold what was synced");
+            return read;
+        }
+        let create = |folder| JournalFiles::create(folder, &self.journal).expect(REAL_DISK);
+        self.files = self.folder.as_deref().map(create);
         self.journal
             .iter()
             .map(|record| Record::decode(&record.encode()).expect("own records decode"))
@@ -91,6 +150,7 @@ impl Disk {
                 self.journal = decoded
                     .collect::<Result<_, _>>()
                     .expect("own records decode");
+                self.files = None;
             }
             Err(_) => self.lose_journal(),
         }

@@ -3,7 +3,7 @@
 //! The same engine object as in production, in virtual time: one seed always gives the same run, bit for bit. Its map:
 //!
 //! - what a seed stands for: `plan`; its chance: `random`; one run: `run`; many: `campaign`; the command line: `args`
-//! - the world: `world`, with `network`, `disk`, `clock`, `queue`, `roster`, `crypto`
+//! - the world: `world`, with `network`, `disk` (and `files`), `clock`, `queue`, `roster`, `crypto`
 //! - a validator: `node` (engine and driver), `application`; a faulty one: `byzantine`
 //! - the judge: `oracle`, `violation`; what is told: `trace`
 
@@ -15,6 +15,7 @@ mod clock;
 mod crypto;
 mod delays;
 mod disk;
+mod files;
 mod filter;
 mod items;
 #[cfg(planted_bugs)]
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
     let mut out = io::stdout();
     let done = match command {
         Ok(Command::Help) => write!(out, "{}", args::HELP).map(|()| ExitCode::SUCCESS),
-        Ok(Command::Replay { terms, seed }) => replay(terms, seed, &mut out),
+        Ok(Command::Replay { terms, seed }) => replay(&terms, seed, &mut out),
         Ok(Command::Delays) => delays::report(&mut out).map(|kept| {
             if kept {
                 ExitCode::SUCCESS
@@ -69,7 +70,7 @@ fn main() -> ExitCode {
             threads,
         }) => {
             let threads = threads.or_else(|| thread::available_parallelism().ok().map(usize::from));
-            sweep(terms, from, count, threads.unwrap_or(1), &mut out)
+            sweep(&terms, from, count, threads.unwrap_or(1), &mut out)
         }
         Err(error) => writeln!(
             io::stderr(),
@@ -81,8 +82,8 @@ fn main() -> ExitCode {
     done.unwrap_or(ExitCode::SUCCESS)
 }
 
-fn replay(terms: Terms, seed: u64, out: &mut dyn Write) -> io::Result<ExitCode> {
-    campaign::name_the_seed_of_a_panic(terms);
+fn replay(terms: &Terms, seed: u64, out: &mut dyn Write) -> io::Result<ExitCode> {
+    campaign::name_the_seed_of_a_panic(terms.clone());
     let outcome = terms.run(seed, Words::Print);
     match outcome.result {
         Ok(()) => {
@@ -135,13 +136,13 @@ fn play(files: &[String], out: &mut dyn Write) -> io::Result<ExitCode> {
     reason = "the rate of the simulation is about real time; nothing in a run reads it"
 )]
 fn sweep(
-    terms: Terms,
+    terms: &Terms,
     from: u64,
     count: u64,
     threads: usize,
     out: &mut dyn Write,
 ) -> io::Result<ExitCode> {
-    campaign::name_the_seed_of_a_panic(terms);
+    campaign::name_the_seed_of_a_panic(terms.clone());
     let began = std::time::Instant::now();
     let report = terms.sweep(from, count, threads, &|line| {
         writeln!(io::stdout(), "{line}").ok();

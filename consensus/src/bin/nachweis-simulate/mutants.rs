@@ -150,6 +150,7 @@ impl Args {
         let terms = Terms {
             nodes: None,
             crypto: Crypto::Mock,
+            files: None,
             twins: None,
         };
         let next = AtomicU64::new(0);

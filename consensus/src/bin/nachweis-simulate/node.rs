@@ -63,10 +63,10 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(index: usize, clock: Clock) -> Self {
+    pub(crate) fn new(index: usize, clock: Clock, disk: Disk) -> Self {
         Self {
             index,
-            disk: Disk::default(),
+            disk,
             clock,
             highest_wall: 0,
             process: None,
@@ -132,9 +132,10 @@ impl Node {
         };
         if landed {
             match process.sync {
-                Some(Sync::Batch(_, records)) => self.disk.journal.extend(records),
-                // The older segments were not deleted yet.
-                Some(Sync::Snapshot(records)) => self.disk.journal.extend(records),
+                // After a snapshot the older segments were not deleted yet.
+                Some(Sync::Batch(_, records) | Sync::Snapshot(records)) => {
+                    self.disk.append(records);
+                }
                 None => {}
             }
         }
@@ -190,11 +191,11 @@ impl Node {
         let process = self.process.as_mut()?;
         match process.sync.take()? {
             Sync::Batch(seq, records) => {
-                self.disk.journal.extend(records.iter().cloned());
+                self.disk.append(records.clone());
                 Some((seq, records))
             }
             Sync::Snapshot(records) => {
-                self.disk.journal = records;
+                self.disk.replace(records);
                 None
             }
         }

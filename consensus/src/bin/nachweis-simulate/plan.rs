@@ -11,6 +11,7 @@ use crate::random::{Random, Stream};
 use crate::world::NEVER;
 use consensus::{Rules, Timing};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 /// Something that goes wrong at one moment.
 #[derive(Clone, Debug)]
@@ -81,6 +82,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) n: usize,
     pub(crate) crypto: Crypto,
+    /// Journals are kept in real files below this folder, too.
+    pub(crate) files: Option<PathBuf>,
     pub(crate) timing: Timing,
     pub(crate) rules: Rules,
     /// Validators of later epochs, each by its authority.
@@ -117,6 +120,7 @@ impl Plan {
             seed,
             n,
             crypto: Crypto::Mock,
+            files: None,
             timing: Timing::default(),
             rules: Rules::default(),
             joiners: Vec::new(),

@@ -113,7 +113,7 @@ fn power_cut(world: &mut World) -> Result<(), Failure> {
             || {
                 format!(
                     "#{node} still needs {pruned:?} records when all is final: {:?}",
-                    world.nodes[node].disk.journal
+                    world.nodes[node].disk.journal()
                 )
             },
         )

@@ -10,6 +10,7 @@ fn seeds(nodes: usize, from: u64, count: u64) {
     let terms = Terms {
         nodes: Some(nodes),
         crypto: Crypto::Mock,
+        files: None,
         twins: None,
     };
     for seed in from..from + count {
@@ -27,6 +28,7 @@ fn one_seed_is_one_trace() {
     let terms = Terms {
         nodes: None,
         crypto: Crypto::Mock,
+        files: None,
         twins: None,
     };
     let hashes = || -> Vec<_> {
@@ -47,6 +49,7 @@ fn seeds_with_real_signatures() {
     let terms = Terms {
         nodes: Some(4),
         crypto: Crypto::Real,
+        files: None,
         twins: None,
     };
     let outcome = terms.run(1, Words::None);
@@ -74,6 +77,7 @@ fn twins_split_nothing() {
     let terms = Terms {
         nodes: None,
         crypto: Crypto::Mock,
+        files: None,
         twins: Some(Campaign { views: 5 }),
     };
     let report = terms.sweep(0, 60, 1, &|words| panic!("{words}"));

@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Start(Nodes),
     Kill(Nodes),
     LoseJournal(Nodes),
+    /// Journal and archive.
+    LoseDisk(Nodes),
     Stop(Nodes, Time),
     Tear(Nodes, Number),
     Jump(Nodes, i64),
@@ -391,6 +393,7 @@ fn happening(name: &str, words: &mut Words<'_>) -> Parsed<Command> {
         "crash" => Command::Crash(words.nodes()?),
         "start" => Command::Start(words.nodes()?),
         "lose-journal" => Command::LoseJournal(words.nodes()?),
+        "lose-disk" => Command::LoseDisk(words.nodes()?),
         "kill" => Command::Kill(words.nodes()?),
         "stop" => {
             let nodes = words.nodes()?;

@@ -185,6 +185,7 @@ fn act(world: &mut World, command: &Command) -> Done {
         | Command::Start(_)
         | Command::Kill(_)
         | Command::LoseJournal(_)
+        | Command::LoseDisk(_)
         | Command::Stop(..)
         | Command::Tear(..)
         | Command::Jump(..) => upset(world, command),
@@ -294,6 +295,7 @@ fn upset(world: &mut World, command: &Command) -> Done {
         | Command::Start(nodes)
         | Command::Kill(nodes)
         | Command::LoseJournal(nodes)
+        | Command::LoseDisk(nodes)
         | Command::Stop(nodes, _)
         | Command::Tear(nodes, _)
         | Command::Jump(nodes, _) => resolve(world, nodes),
@@ -309,6 +311,12 @@ fn upset(world: &mut World, command: &Command) -> Done {
             Command::Jump(_, by) => world.fault(Fault::Jump { node, by: *by }),
             Command::LoseJournal(_) => {
                 world.lose_journal(node);
+                world.nodes[node].gone = true;
+                Ok(())
+            }
+            Command::LoseDisk(_) => {
+                world.lose_journal(node);
+                world.nodes[node].disk.archive.clear();
                 world.nodes[node].gone = true;
                 Ok(())
             }
@@ -400,7 +408,7 @@ fn expect(world: &mut World, command: &Command) -> Done {
 }
 
 fn has_nullified(world: &World, node: usize) -> bool {
-    let journal = &world.nodes[node].disk.journal;
+    let journal = world.nodes[node].disk.journal();
     journal.iter().any(
         |record| matches!(record, Record::OwnVote { vote, .. } if vote.kind == VoteKind::Nullify),
     )

@@ -234,7 +234,7 @@ impl World {
         self.watch_prune(node)
             .map_err(|violation| self.failure(violation))?;
         self.nodes[node].synced();
-        Ok(Some(self.nodes[node].disk.journal.len()))
+        Ok(Some(self.nodes[node].disk.journal().len()))
     }
 
     fn serve(&mut self, node: usize, to: &Peer, request: &ServeRequest) -> Checked {

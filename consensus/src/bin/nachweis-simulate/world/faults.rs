@@ -26,9 +26,9 @@ impl World {
             }
             Fault::Forget { node, down } => {
                 self.crash_for(node, down);
-                let journal = &mut self.nodes[node].disk.journal;
-                let kept = self.chance.index(journal.len() + 1);
-                journal.truncate(kept);
+                let disk = &mut self.nodes[node].disk;
+                let kept = self.chance.index(disk.journal().len() + 1);
+                disk.forget(kept);
             }
             Fault::Lose { node, down } => {
                 self.crash_for(node, down);
@@ -36,8 +36,9 @@ impl World {
                 self.oracle.expect_quarantine(node);
             }
             Fault::Clone { from, to } => {
-                let disk = self.nodes[from].disk.clone();
-                self.nodes[to].disk = disk;
+                if let Ok([from, to]) = self.nodes.get_disjoint_mut([from, to]) {
+                    to.disk.copy(&from.disk);
+                }
                 self.start(to)?;
             }
             Fault::Die { node } => {
@@ -111,14 +112,14 @@ impl World {
         self.figures.starts += 1;
         let (records, frames) = {
             let disk = &self.nodes[node].disk;
-            (disk.journal.len(), disk.archive.len())
+            (disk.journal().len(), disk.archive.len())
         };
         self.trace.event(self.now, node, 11, || {
             format!("starts from {records} records and {frames} archived blocks")
         });
         let disk = &self.nodes[node].disk;
         self.oracle
-            .started(node, &self.roster, &disk.journal, disk.archive.iter())?;
+            .started(node, &self.roster, disk.journal(), disk.archive.iter())?;
         self.nodes[node].start(self.now, &self.roster, self.config)?;
         for peer in self.others(node) {
             let at = self.now + 1 + self.chance.below(CONNECTED);

@@ -9,6 +9,7 @@ mod happen;
 use crate::byzantine::{Frames, Scene, Shell};
 use crate::clock::Time;
 use crate::crypto::fold;
+use crate::disk::Disk;
 use crate::filter::Filter;
 use crate::items::{Item, Record};
 use crate::network::Network;
@@ -100,7 +101,13 @@ impl World {
         Self {
             now: 0,
             nodes: (0..count)
-                .map(|node| Node::new(node, plan.clocks[node]))
+                .map(|node| {
+                    let folder = plan
+                        .files
+                        .as_ref()
+                        .map(|files| files.join(node.to_string()));
+                    Node::new(node, plan.clocks[node], Disk::new(folder))
+                })
                 .collect(),
             oracle: Oracle::new(&plan, &roster),
             network: Network::new(count, plan.weather, network),
