@@ -71,7 +71,8 @@ impl Heard {
 /// Evidence that honest nodes have handed out.
 #[derive(Default)]
 pub(super) struct Misdeeds {
-    shown: BTreeSet<(Epoch, ValidatorIndex)>,
+    /// With the nodes that have each in their journals.
+    shown: BTreeMap<(Epoch, ValidatorIndex), BTreeSet<usize>>,
 }
 
 impl Misdeeds {
@@ -92,7 +93,8 @@ impl Misdeeds {
         against(roster, honest, (a.epoch, a.signer), || {
             format!("#{node} shows {} and {}", trace::vote(a), trace::vote(b))
         })?;
-        self.shown.insert((a.epoch, a.signer));
+        let witnesses = self.shown.entry((a.epoch, a.signer)).or_default();
+        witnesses.insert(node);
         Ok(())
     }
 
@@ -101,15 +103,25 @@ impl Misdeeds {
         self.shown.len()
     }
 
-    /// How many were shown and are not on the chain, although they still may be put there.
+    /// A node's journal is gone, and with it what it alone knew.
+    pub(super) fn forgets(&mut self, node: usize) {
+        for witnesses in self.shown.values_mut() {
+            witnesses.remove(&node);
+        }
+    }
+
+    /// How many are not on the chain, although they still may be put there and somebody is left who knows of them.
     pub(super) fn missing(
         &self,
         recorded: &BTreeSet<(Epoch, ValidatorIndex)>,
         epoch: Epoch,
+        is_left: impl Fn(usize) -> bool,
     ) -> usize {
         self.shown
-            .difference(recorded)
-            .filter(|(at, _)| at.0 + MAX_AGE > epoch.0 + 1)
+            .iter()
+            .filter(|(misdeed, _)| !recorded.contains(misdeed))
+            .filter(|((at, _), _)| at.0 + MAX_AGE > epoch.0 + 1)
+            .filter(|(_, witnesses)| witnesses.iter().any(|node| is_left(*node)))
             .count()
     }
 }

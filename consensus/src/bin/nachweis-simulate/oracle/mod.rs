@@ -257,15 +257,16 @@ impl Oracle {
         self.misdeeds.count()
     }
 
-    /// How much evidence an honest node handed out that is not on the chain yet.
-    pub(crate) fn unrecorded(&self) -> usize {
+    /// How much evidence is not on the chain yet although an honest node that is left handed it out.
+    pub(crate) fn unrecorded(&self, is_left: impl Fn(usize) -> bool) -> usize {
         self.misdeeds
-            .missing(self.chain.accused(), self.chain.epoch())
+            .missing(self.chain.accused(), self.chain.epoch(), is_left)
     }
 
     /// A node's journal is lost: it will say so, and rejoin.
     pub(crate) fn expect_quarantine(&mut self, node: usize) {
         self.forgetful.insert(node);
+        self.misdeeds.forgets(node);
     }
 
     /// A node raises an alarm.

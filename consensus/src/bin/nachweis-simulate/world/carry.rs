@@ -279,6 +279,17 @@ impl World {
         Ok(())
     }
 
+    /// Whoever showed it to this node may be gone: if it still waits after a while, this node pushes it on.
+    pub(super) fn push_evidence_later(&mut self, node: usize) {
+        let Some(process) = &mut self.nodes[node].process else {
+            return;
+        };
+        if self.now >= process.push_again {
+            process.push_again = self.now + PUSH;
+            self.plan_inside(node, PUSH, Inside::Push);
+        }
+    }
+
     /// Evidence that waits at a node is pushed to all others, and again while it waits.
     pub(super) fn push_evidence(&mut self, node: usize) {
         let Some(process) = &mut self.nodes[node].process else {

@@ -173,12 +173,16 @@ impl World {
             return false;
         }
         let all = self.oracle.chain.expected();
-        self.oracle.unrecorded() == 0
+        self.unrecorded() == 0
             && self.watched().all(|node| {
                 node.process
                     .as_ref()
                     .is_some_and(|process| process.application.count() == all)
             })
+    }
+
+    fn unrecorded(&self) -> usize {
+        self.oracle.unrecorded(|node| !self.nodes[node].gone)
     }
 
     /// Honest nodes that take part.
@@ -205,7 +209,7 @@ impl World {
         let all = self.oracle.chain.expected();
         let mut text = format!(
             "{all} records and changes submitted, {} misdeeds not on the chain",
-            self.oracle.unrecorded()
+            self.unrecorded()
         );
         for node in &self.nodes {
             let state = match &node.process {
@@ -289,6 +293,9 @@ impl World {
             self.trace
                 .event(self.now, node, 5 ^ number, || format!("learns of {item:?}"));
             self.ask_work(node);
+            if matches!(item, Item::Evidence(_)) {
+                self.push_evidence_later(node);
+            }
         }
         Ok(())
     }
