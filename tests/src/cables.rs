@@ -228,7 +228,7 @@ impl Shared {
 }
 
 /// `/ip4/A/tcp/PORT` as a socket address.
-fn socket(address: &str) -> io::Result<SocketAddr> {
+pub(crate) fn socket(address: &str) -> io::Result<SocketAddr> {
     let bad = || io::Error::other(format!("no IPv4 address with a port: {address}"));
     let parts: Vec<_> = address.split('/').collect();
     let ["", "ip4", ip, "tcp", port] = parts.as_slice() else {

@@ -14,6 +14,7 @@
 //! - [`observer`]: a node that follows without voting
 //! - [`campaign`]: faults over a network under load, and the audit afterwards
 //! - [`cables`]: what is between nodes, to be cut
+//! - [`delay`]: wires of some length between nodes
 //! - [`chaos`]: kills, pauses, cuts and slow disks at random, and how long recovery takes
 //! - [`fuzzing`]: what the fuzz targets run, as functions of bytes
 //! - [`load`]: signed submissions to send
@@ -29,6 +30,7 @@ pub mod cables;
 pub mod campaign;
 pub mod ceremony;
 pub mod chaos;
+pub mod delay;
 pub mod failing_disk;
 pub mod fuzzing;
 pub mod http;

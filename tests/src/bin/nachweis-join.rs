@@ -14,6 +14,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use tests::ceremony::Reach;
+use tests::delay::Wires;
 use tests::http;
 use tests::load::{self, Maker};
 use tests::network::Network;
@@ -38,6 +40,12 @@ struct Arguments {
     /// Records of a submission
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     batch: u64,
+    /// Records of a request, of eight senders at a time: it makes blocks large or small
+    #[arg(long, default_value_t = 2_000)]
+    request: u64,
+    /// Let everything between nodes take so long, each way, once the chain is made
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    delay: u64,
     /// Leave the slow way out
     #[arg(long)]
     only_fast: bool,
@@ -55,14 +63,16 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
-    let mut network = Network::found(&folder.path().join("network"), 4)?;
+    let dir = folder.path().join("network");
+    let mut network = Network::found_with(&dir, 4, Reach::Between)?;
+    let wires = Wires::lay(&network)?;
     network.start_all()?;
-    let measured = measure(arguments, &network);
+    let measured = measure(arguments, &network, &wires);
     network.stop_all()?;
     measured
 }
 
-fn measure(arguments: &Arguments, network: &Network) -> Result<(), Failure> {
+fn measure(arguments: &Arguments, network: &Network, wires: &Wires) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let begin = Instant::now();
     fill(network, arguments)?;
@@ -73,6 +83,8 @@ fn measure(arguments: &Arguments, network: &Network) -> Result<(), Failure> {
         out,
         "chain     {records} records in submissions of {batch}, {height} blocks, made in {took:.1?}"
     )?;
+    wires.stretch(Duration::from_millis(arguments.delay));
+    writeln!(out, "wires     {} ms each way", arguments.delay)?;
     let fast = join(network, "fast", (records, batch), &[])?;
     fast.print(&mut out, "join")?;
     if !arguments.only_fast {
@@ -130,11 +142,11 @@ fn fill(network: &Network, arguments: &Arguments) -> Result<(), Failure> {
     for at in 0..SENDERS {
         let maker = Maker::new(network, at % 4)?;
         let api = network.manifest().nodes[at % 4].api;
-        let batch = arguments.batch;
+        let (batch, request) = (arguments.batch, arguments.request);
         let mine = share.min(count.saturating_sub(share * at as u64));
         senders.push(std::thread::spawn(move || -> io::Result<()> {
             // Few large requests, so that blocks fill.
-            let per_request = (2_000 / batch).clamp(1, 200);
+            let per_request = (request / batch).clamp(1, 200);
             let mut left = mine;
             while left > 0 {
                 let now = left.min(per_request);
