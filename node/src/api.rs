@@ -23,6 +23,7 @@ use crate::chain::Chain;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::network;
+use crate::recovery::Making;
 use axum::Router;
 use axum::routing::{get, post};
 use error::ApiError;
@@ -51,6 +52,8 @@ pub struct Service {
     pub metrics: Metrics,
     /// The network, for what it counts; none where there is none.
     pub network: Option<network::Handle>,
+    /// How far the index is that is being made again; none once it stands. Until then only what needs no index is served.
+    pub making: Option<Arc<Making>>,
 }
 
 /// A [`Service`] at work. Cheap to clone.
@@ -109,7 +112,7 @@ pub async fn serve(
 }
 
 fn router(app: App) -> Router {
-    let limited = Router::new()
+    let of_the_index = Router::new()
         .route("/v1/submissions", post(submissions::submit))
         .route("/v1/documents/{id}", get(documents::document))
         .route("/v1/documents/{id}/history", get(documents::history))
@@ -117,6 +120,11 @@ fn router(app: App) -> Router {
         .route("/v1/receipts", post(receipts::many))
         .route("/v1/keys/{key}", get(members::key))
         .route("/v1/authorities", get(members::authorities))
+        .route_layer(axum::middleware::from_fn_with_state(
+            app.clone(),
+            limits::index,
+        ));
+    let limited = of_the_index
         .route("/v1/blocks/{height}", get(blocks::block))
         .route("/log/checkpoint", get(log::checkpoint))
         .route("/log/{*path}", get(log::tile))

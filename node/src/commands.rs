@@ -1,6 +1,8 @@
 //! What a person can ask of `nachweis-node`: one file per command.
 
+pub mod aside;
 pub mod backup;
+pub mod check_index;
 pub mod export;
 pub mod init;
 pub mod progress;

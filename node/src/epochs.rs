@@ -9,7 +9,7 @@ use crate::storage::restarts::Restarts;
 use consensus::{EpochSpec, Sealed};
 use ledger::certificate::Certificate;
 use ledger::codec::DecodeError;
-use ledger::hash::SetHash;
+use ledger::hash::{Hash, SetHash};
 use ledger::header::{BlockRef, Flags, Header};
 use ledger::id::{Epoch, Height};
 use ledger::tip::{EpochInfo, Founding, Tip};
@@ -52,7 +52,7 @@ pub struct Epochs<'a> {
     pub founding: &'a Founding,
     /// The blocks.
     pub archive: &'a archive::Reader,
-    /// The restart files beside them: what they opened is told by executing the blocks again.
+    /// The restart files beside them.
     pub restarts: &'a Restarts,
 }
 
@@ -62,23 +62,22 @@ impl Epochs<'_> {
     /// # Errors
     /// [`EpochError`].
     pub fn after(&self, header: &Header) -> Result<Option<EpochInfo>, EpochError> {
-        if self.is_restarted(header.height) {
-            return Ok(None);
-        }
         let age = self.founding.params().evidence_age;
-        let newest = if header.flags.is_seal() {
-            let anchor = header.block_ref();
-            self.info(header.epoch.saturating_add(1), &header.next_set, anchor)
-        } else {
-            self.of(header)?
-        };
-        let Some(newest) = newest else {
+        let Some(deciding) = self.of(header)? else {
             return Ok(None);
         };
+        let Some(newest) = self.next(header, deciding.clone()) else {
+            return Ok(None);
+        };
+        if let Some(opened) = self.restarts.opened(&deciding, &newest, header.block_ref()) {
+            return Ok(Some(EpochInfo::clone(&opened)));
+        }
         // Newest first, then put on each other from the oldest on.
         let mut chain = vec![newest];
         while let Some(epoch) = chain.last()
             && epoch.epoch > Epoch(0)
+            // A restart forgets what was before it.
+            && epoch.restart == Hash::ZERO
             && u64::try_from(chain.len()).is_ok_and(|length| length <= age.min(MAX_AGE))
         {
             let height = epoch.anchor.height;
@@ -115,7 +114,37 @@ impl Epochs<'_> {
             height: Height(low.saturating_sub(1)),
             hash: first.parent,
         };
+        if self.restarts.names(anchor, header.epoch)
+            && let Some(opened) = self.opened_on(anchor)?
+            && opened.epoch == header.epoch
+        {
+            return Ok(Some(EpochInfo::clone(&opened)));
+        }
         Ok(self.info(header.epoch, &header.validator_set, anchor))
+    }
+
+    /// The epoch that a block's children have by the chain alone, given the block's own.
+    fn next(&self, header: &Header, deciding: EpochInfo) -> Option<EpochInfo> {
+        if header.flags.is_seal() {
+            let anchor = header.block_ref();
+            self.info(header.epoch.saturating_add(1), &header.next_set, anchor)
+        } else {
+            Some(deciding)
+        }
+    }
+
+    /// The epoch that restarts open on this block.
+    fn opened_on(&self, anchor: BlockRef) -> Result<Option<Arc<EpochInfo>>, EpochError> {
+        let Some((header, _)) = self.read(anchor.height)? else {
+            let founders = self.founding.epoch();
+            return Ok(self.restarts.opened(&founders, &founders, anchor));
+        };
+        // An epoch below the one that was asked for: this ends.
+        let Some(deciding) = self.of(&header)? else {
+            return Ok(None);
+        };
+        let next = self.next(&header, deciding.clone());
+        Ok(next.and_then(|next| self.restarts.opened(&deciding, &next, anchor)))
     }
 
     fn info(&self, epoch: Epoch, set: &SetHash, anchor: BlockRef) -> Option<EpochInfo> {

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use ledger::restart::Memory;
-use node::commands::{Failure, backup, export, init, reindex, restart, run, status};
+use node::commands::{Failure, backup, check_index, export, init, reindex, restart, run, status};
 use node::exit::{Chain, Exit};
 use node::identity::Duty;
 use std::fs::File;
@@ -63,6 +63,13 @@ enum Command {
     },
     /// Make index and log hashes of a stopped node again
     Reindex {
+        /// The node's directory
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Look through an index that was not closed: what run does after a crash, in a process of its own
+    #[command(hide = true)]
+    CheckIndex {
         /// The node's directory
         #[arg(long)]
         dir: PathBuf,
@@ -195,6 +202,10 @@ fn dispatch(command: Command) -> Result<(), Failure> {
                 "index and log hashes are made again: block {height}, {size} log entries"
             ));
             Ok(())
+        }
+        Command::CheckIndex { dir } => {
+            run::start_log(run::LogFormat::Text);
+            check_index::check(&dir)
         }
         Command::ExportArchive { dir, out } => {
             let made = export::export(&dir, &out)?;

@@ -104,6 +104,8 @@ pub struct Snapshot {
     pub scrub_height: u64,
     /// Block up to which a node that follows fetches; 0 for one that decides.
     pub target: u64,
+    /// Blocks that the index still lacks while it is made again.
+    pub index_behind: u64,
 }
 
 /// All of a node's metrics. Cheap to clone.
@@ -138,6 +140,7 @@ struct Gauges {
     segments_away: Gauge,
     scrub_height: Gauge,
     target: Gauge,
+    index_behind: Gauge,
 }
 
 impl Default for Metrics {
@@ -236,6 +239,11 @@ impl Metrics {
                 "Block up to which a node that follows fetches; 0 for one that decides",
                 g.target,
             ),
+            (
+                "index_blocks_missing",
+                "Blocks that the index still lacks while it is made again",
+                g.index_behind,
+            ),
         ];
         for (name, help, gauge) in gauges {
             r.register(name, help, gauge);
@@ -263,6 +271,7 @@ impl Metrics {
             (&g.segments_away, now.segments_away),
             (&g.scrub_height, now.scrub_height),
             (&g.target, now.target),
+            (&g.index_behind, now.index_behind),
         ];
         for (gauge, value) in values {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

@@ -15,7 +15,7 @@ mod following;
 pub use following::{Follow, Following};
 
 use crate::archivist::{self, Archivist, Listeners};
-use crate::chain::{Chain, Parts};
+use crate::chain::{Chain, Parts, Provable, Submit};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::cosigner::{self, Cosigner};
@@ -25,7 +25,7 @@ use crate::executor::{self, Executor};
 use crate::identity::Keys;
 use crate::mesh::Mesh;
 use crate::publisher::{self, Publisher};
-use crate::recovery::Recovered;
+use crate::recovery::{Recovered, RecoveredChain};
 use crate::repair::{self, Repair};
 use crate::scrub::Scrub;
 use crate::storage::archive::Archive;
@@ -114,7 +114,7 @@ pub struct Node {
 #[derive(Debug)]
 pub struct Prepared {
     chain: Chain,
-    submissions: mpsc::Receiver<crate::chain::Submit>,
+    submissions: mpsc::Receiver<Submit>,
     engine: Engine,
     evidence: Vec<Evidence>,
     epochs: Arc<[EpochInfo]>,
@@ -135,7 +135,7 @@ impl Prepared {
         let evidence = recovered.records.iter().filter_map(evidence).collect();
         let epochs = epochs(&recovered);
         let engine = engine(&mut recovered, config, signing)?;
-        let provable = recovered.provable.take();
+        let provable = recovered.chain.provable.take();
         let kept = provable.as_ref().map(|(provable, note)| {
             let decided = cosigner::Decided {
                 height: provable.height,
@@ -145,18 +145,7 @@ impl Prepared {
             };
             (decided, note.clone())
         });
-        let parts = Parts {
-            founding: recovered.founding.clone(),
-            states: Arc::clone(&recovered.states),
-            head: recovered.head.clone(),
-            provable: provable.map(|(provable, _)| provable),
-            archive: recovered.archive.reader(),
-            log: recovered.log.reader(),
-        };
-        let (chain, submissions) = Chain::new(parts);
-        if let Some(alarm) = recovered.alarm.take() {
-            chain.update_status(|status| status.alarm = Some(alarm));
-        }
+        let (chain, submissions) = open_chain(&mut recovered.chain, provable.map(|(it, _)| it));
         Ok(Self {
             chain,
             submissions,
@@ -197,13 +186,17 @@ impl Prepared {
             kept,
         } = self;
         let Recovered {
+            chain: recovered,
+            guard,
+            journal,
+            ..
+        } = recovered;
+        let RecoveredChain {
             data,
             archive,
             log,
             note_file,
             signers,
-            guard,
-            journal,
             head,
             ..
         } = recovered;
@@ -385,6 +378,25 @@ impl Node {
     }
 }
 
+/// The chain of a recovered disk: readable, moved by nobody yet.
+fn open_chain(
+    recovered: &mut RecoveredChain,
+    provable: Option<Provable>,
+) -> (Chain, mpsc::Receiver<Submit>) {
+    let (chain, submissions) = Chain::new(Parts {
+        founding: recovered.founding.clone(),
+        states: Arc::clone(&recovered.states),
+        head: recovered.head.clone(),
+        provable,
+        archive: recovered.archive.reader(),
+        log: recovered.log.reader(),
+    });
+    if let Some(alarm) = recovered.alarm.take() {
+        chain.update_status(|status| status.alarm = Some(alarm));
+    }
+    (chain, submissions)
+}
+
 fn evidence(record: &Record) -> Option<Evidence> {
     match record {
         Record::Evidence { a, b } => Evidence::new(*a, *b),
@@ -394,9 +406,13 @@ fn evidence(record: &Record) -> Option<Evidence> {
 
 /// The epochs whose blocks can be verified by their certificates.
 fn epochs(recovered: &Recovered) -> Arc<[EpochInfo]> {
-    let previous = recovered.previous.iter().map(|sealed| sealed.spec.clone());
-    let known = previous.chain([recovered.epoch.clone()]);
-    let first = repair::check::first_epoch(&recovered.founding);
+    let previous = recovered
+        .chain
+        .previous
+        .iter()
+        .map(|sealed| sealed.spec.clone());
+    let known = previous.chain([recovered.chain.epoch.clone()]);
+    let first = repair::check::first_epoch(&recovered.chain.founding);
     known.map(EpochInfo::new).chain([first]).collect()
 }
 
@@ -405,7 +421,7 @@ fn engine(
     config: &Config,
     signing: &Signing,
 ) -> Result<Engine, StartError> {
-    let params = recovered.founding.params();
+    let params = recovered.chain.founding.params();
     let rules = Rules {
         block_hard: params.block_hard,
         drift_ms: params.drift_ms,
@@ -422,11 +438,11 @@ fn engine(
         min_block_interval_ms: set.min_block_interval_ms,
         window: WINDOW,
     };
-    let header = recovered.head.header.as_ref();
+    let header = recovered.chain.head.header.as_ref();
     let setup = Setup {
         config: consensus::Config::new(rules, timing)?,
-        epoch: recovered.epoch.clone(),
-        previous: recovered.previous.take(),
+        epoch: recovered.chain.epoch.clone(),
+        previous: recovered.chain.previous.take(),
         identity: Voter {
             signer: Some(Box::new(signing.vote.clone())),
             instance: u64::from_le_bytes(crate::storage::files::random()?),
@@ -434,8 +450,8 @@ fn engine(
         journal: recovered.journal_state,
         records: std::mem::take(&mut recovered.records),
         archived: Archived {
-            tip: header.map_or(recovered.epoch.anchor, consensus::Tip::from),
-            finalization: recovered.finalization.take(),
+            tip: header.map_or(recovered.chain.epoch.anchor, consensus::Tip::from),
+            finalization: recovered.chain.finalization.take(),
         },
     };
     Ok(Engine::recover(setup, &Ed25519)?)

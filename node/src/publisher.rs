@@ -8,10 +8,10 @@
 use crate::chain::{Chain, Provable};
 use crate::exit;
 use crate::states::Post;
-use crate::storage::index::BlockWrites;
+use crate::storage::index::Place;
 use crate::storage::{Fatal, files};
 use ledger::hash::Hash;
-use ledger::id::{Height, LeafIndex, TimeMs, TreeSize};
+use ledger::id::{Height, TimeMs, TreeSize};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -179,11 +179,6 @@ impl Publisher {
 /// # Errors
 /// [`Fatal`]: end the process.
 pub fn apply(index: &crate::storage::index::Index, post: &Post) -> Result<(), Fatal> {
-    let leaves = u64::try_from(post.leaves().len()).unwrap_or(u64::MAX);
-    index.apply(&BlockWrites {
-        height: post.tip().height,
-        time_ms: post.tip().time_ms,
-        first_leaf: LeafIndex(post.tip().log_size().0.saturating_sub(leaves)),
-        effects: post.effects(),
-    })
+    let place = Place::of(post.tip(), post.leaves().len());
+    index.apply(place, post.effects())
 }

@@ -286,26 +286,13 @@ pub fn open(
     epoch: &EpochInfo,
 ) -> Result<Opened, RangeFault> {
     let mut bodies = Vec::with_capacity(certified.blocks.len());
-    let mut waiting = Vec::new();
-    let mut known = BTreeMap::new();
     for (block, _) in &certified.blocks {
-        let height = block.header.height;
-        let body = Body::decode(&block.body).map_err(|error| RangeFault::Body {
-            height,
+        bodies.push(Body::decode(&block.body).map_err(|error| RangeFault::Body {
+            height: block.header.height,
             source: error.into(),
-        })?;
-        // What does not parse or verify here is named, with its place, below.
-        let items = body.items().iter().filter_map(|item| item.parse().ok());
-        waiting.extend(items.filter_map(|item| match item {
-            Item::Submission(submission) => Some(submission),
-            Item::Evidence(_) => None,
-        }));
-        if waiting.len() >= BATCH {
-            verify(founding, std::mem::take(&mut waiting), &mut known);
-        }
-        bodies.push(body);
+        })?);
     }
-    verify(founding, waiting, &mut known);
+    let known = checked(founding, &bodies);
     let blocks = certified.blocks.into_iter().zip(bodies);
     let opened = blocks.map(|((block, finalization), body)| {
         let header = &block.header;
@@ -326,13 +313,30 @@ pub fn open(
     Ok(Opened { blocks })
 }
 
-fn verify(
+/// The submissions of these bodies that are right in themselves, their signatures checked in few batches. What does not
+/// parse or verify is left out: whoever opens its body names it, with its place.
+pub(crate) fn checked<'a>(
     founding: &Founding,
-    waiting: Vec<Submission>,
-    known: &mut BTreeMap<ItemId, Arc<CheckedSubmission>>,
-) {
-    let checked = admission::verify(founding, waiting).into_iter();
-    known.extend(checked.flatten().map(|one| (one.id(), Arc::new(one))));
+    bodies: impl IntoIterator<Item = &'a Body>,
+) -> BTreeMap<ItemId, Arc<CheckedSubmission>> {
+    let mut known = BTreeMap::new();
+    let mut waiting = Vec::new();
+    let mut verify = |waiting: Vec<Submission>| {
+        let checked = admission::verify(founding, waiting).into_iter();
+        known.extend(checked.flatten().map(|one| (one.id(), Arc::new(one))));
+    };
+    for body in bodies {
+        let items = body.items().iter().filter_map(|item| item.parse().ok());
+        waiting.extend(items.filter_map(|item| match item {
+            Item::Submission(submission) => Some(submission),
+            Item::Evidence(_) => None,
+        }));
+        if waiting.len() >= BATCH {
+            verify(std::mem::take(&mut waiting));
+        }
+    }
+    verify(waiting);
+    known
 }
 
 #[cfg(test)]

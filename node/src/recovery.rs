@@ -5,28 +5,31 @@
 //! guard cannot be made again: without its journal the node votes only once it has rejoined, without its guard it cosigns
 //! nothing until the others have said how far they are, and it says so.
 
+mod ahead;
 mod ending;
+mod rebuild;
+mod seen;
 
-use crate::chain::{Head, Provable};
+use crate::chain::{Head, Parts, Provable};
+use crate::commands;
 use crate::config::Config;
 use crate::cosigner::{KeptNote, Signers};
 use crate::driver::serve;
 use crate::epochs::{EpochError, Epochs};
 use crate::identity::Keys;
-use crate::publisher;
-use crate::states::{Post, States};
+use crate::states::States;
 use crate::storage::guard::{self, CosignerGuard};
-use crate::storage::index::{self, Index, Start};
+use crate::storage::index;
 use crate::storage::journal::{self, Journal};
 use crate::storage::log_hashes::{self, LogHashes};
 use crate::storage::restarts::{Restarts, RestartsError};
 use crate::storage::{DataDir, DataDirError, Fatal, archive, files};
 use consensus::{EpochSpec, JournalState, Record, Sealed};
 use ending::Evidence;
-use ledger::block::{Block, Body, CheckedBody, ReceiveError};
+use ledger::block::{Block, ReceiveError};
 use ledger::certificate::Certificate;
 use ledger::codec::DecodeError;
-use ledger::execute::{self, BlockError};
+use ledger::execute::BlockError;
 use ledger::genesis::GenesisError;
 use ledger::hash::{ChainId, Hash};
 use ledger::header::Header;
@@ -35,11 +38,12 @@ use ledger::journal::{JournalId, Origin};
 use ledger::key::Key;
 use ledger::log::Frontier;
 use ledger::tip::{Founding, Tip};
-use ledger::trie::Trie;
-use ledger::view::StateView;
+use rebuild::Rebuild;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// The newest note, in the data directory.
 const NOTE: &str = "checkpoint";
@@ -79,27 +83,11 @@ pub struct RecoveredChain {
     pub alarm: Option<String>,
 }
 
-/// Everything that a node starts from.
+/// Everything that a validator starts from.
 #[derive(Debug)]
 pub struct Recovered {
-    /// The genesis.
-    pub founding: Founding,
-    /// The locked data directory.
-    pub data: Arc<DataDir>,
-    /// Blocks.
-    pub archive: archive::Archive,
-    /// Hashes of the log, up to the archive's end.
-    pub log: LogHashes,
-    /// The index and what is above it.
-    pub states: Arc<States>,
-    /// The newest final block.
-    pub head: Head,
-    /// The checkpoint of the kept note, if the index stands there.
-    pub provable: Option<(Provable, KeptNote)>,
-    /// Where the note is kept.
-    pub note_file: PathBuf,
-    /// Names and keys of all cosigners.
-    pub signers: Signers,
+    /// The chain.
+    pub chain: RecoveredChain,
     /// The cosigner's guard, or its place.
     pub guard: guard::Found,
     /// The journal.
@@ -108,14 +96,6 @@ pub struct Recovered {
     pub journal_state: JournalState,
     /// Its records.
     pub records: Vec<Record>,
-    /// The newest finalization in the archive.
-    pub finalization: Option<Certificate>,
-    /// The epoch of the next block.
-    pub epoch: EpochSpec,
-    /// How the epoch before ended.
-    pub previous: Option<Sealed>,
-    /// Damage at the archive's end that a person must look at.
-    pub alarm: Option<String>,
 }
 
 /// Why a node does not start.
@@ -172,6 +152,9 @@ pub enum RecoveryError {
     /// The file system says no.
     #[error(transparent)]
     File(#[from] files::FileError),
+    /// It was told to.
+    #[error("stopped while the index was being made again; the next start goes on where it was")]
+    Stopped,
 }
 
 impl RecoveryError {
@@ -228,50 +211,74 @@ impl Owner {
     }
 }
 
+/// What goes on while the index is made again, which may take minutes.
+pub struct Meanwhile<'a> {
+    /// Ends it: what is made is kept.
+    pub stop: CancellationToken,
+    /// Is given a chain of which all can be read but its state, and how far the index is.
+    pub serve: &'a mut dyn FnMut(Parts, Arc<Making>),
+}
+
+impl std::fmt::Debug for Meanwhile<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meanwhile")
+            .field("stop", &self.stop)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far the index is.
+#[derive(Debug, Default)]
+pub struct Making {
+    at: AtomicU64,
+    of: AtomicU64,
+}
+
+impl Making {
+    /// The block that is in it, and the last one that there is.
+    pub fn progress(&self) -> (Height, Height) {
+        let (at, of) = (&self.at, &self.of);
+        (
+            Height(at.load(Ordering::Relaxed)),
+            Height(of.load(Ordering::Relaxed)),
+        )
+    }
+}
+
 /// Brings the disk's parts to the archive's end, and reads the validator's own.
 ///
 /// # Errors
 /// [`RecoveryError`].
 pub fn recover(config: &Config, owner: &Owner) -> Result<Recovered, RecoveryError> {
+    recover_meanwhile(config, owner, &mut quiet(&mut |_, _| ()))
+}
+
+fn quiet(serve: &mut dyn FnMut(Parts, Arc<Making>)) -> Meanwhile<'_> {
+    let stop = CancellationToken::new();
+    Meanwhile { stop, serve }
+}
+
+/// The same, and says when it takes long.
+///
+/// # Errors
+/// [`RecoveryError`].
+pub fn recover_meanwhile(
+    config: &Config,
+    owner: &Owner,
+    meanwhile: &mut Meanwhile<'_>,
+) -> Result<Recovered, RecoveryError> {
     let data = open_data(config, &owner.founding)?;
     // Before the archive: they know what it once held.
     let (journal, journal_state, records) = open_journal(&data.journal(), owner.journal)?;
     let guard = open_guard(&data.guard(), owner.cosigner)?;
-    let RecoveredChain {
-        founding,
-        data,
-        archive,
-        log,
-        states,
-        head,
-        provable,
-        note_file,
-        signers,
-        finalization,
-        epoch,
-        previous,
-        alarm,
-    } = chain(config, &owner.founding, data, |known| {
-        known.with(&guard, &records)
-    })?;
+    let more = |known: Evidence| known.with(&guard, &records);
+    let chain = chain(config, &owner.founding, (data, more), meanwhile)?;
     Ok(Recovered {
-        founding,
-        data,
-        archive,
-        log,
-        states,
-        head,
-        provable,
-        note_file,
-        signers,
+        chain,
         guard,
         journal,
         journal_state,
         records,
-        finalization,
-        epoch,
-        previous,
-        alarm,
     })
 }
 
@@ -282,10 +289,10 @@ pub fn recover(config: &Config, owner: &Owner) -> Result<Recovered, RecoveryErro
 pub fn recover_chain(
     config: &Config,
     founding: &Founding,
+    meanwhile: &mut Meanwhile<'_>,
 ) -> Result<RecoveredChain, RecoveryError> {
-    chain(config, founding, open_data(config, founding)?, |known| {
-        known
-    })
+    let data = open_data(config, founding)?;
+    chain(config, founding, (data, |known| known), meanwhile)
 }
 
 fn open_data(config: &Config, founding: &Founding) -> Result<DataDir, RecoveryError> {
@@ -297,8 +304,8 @@ fn open_data(config: &Config, founding: &Founding) -> Result<DataDir, RecoveryEr
 fn chain(
     config: &Config,
     founding: &Founding,
-    data: DataDir,
-    more: impl FnOnce(Evidence) -> Evidence,
+    (data, more): (DataDir, impl FnOnce(Evidence) -> Evidence),
+    meanwhile: &mut Meanwhile<'_>,
 ) -> Result<RecoveredChain, RecoveryError> {
     let founding = founding.clone();
     let root = config.data();
@@ -314,6 +321,17 @@ fn chain(
     let log = recover_log(log, &reader)?;
     let (kept, noted) = kept_note(&note_file, &signers, &reader)?;
     let restarts = Restarts::load(&data.archive(), &founding)?;
+    let index = data.index();
+    let mut serve = |making| {
+        let parts = without_index(&founding, (&reader, &log), &index, kept.as_ref());
+        match parts {
+            Ok(parts) => (meanwhile.serve)(parts, making),
+            Err(error) => tracing::warn!(
+                error = %crate::exit::Chain(&error),
+                "nothing is served while the index is made again"
+            ),
+        }
+    };
     let rebuild = Rebuild {
         restarts: &restarts,
         founding: &founding,
@@ -323,8 +341,9 @@ fn chain(
         cache: config.storage.index_cache_bytes,
         stand: noted.as_ref().map(|header| header.height),
         max_unproved: config.receipts.max_unproved_blocks,
+        stop: meanwhile.stop.clone(),
     };
-    let states = rebuild.states()?;
+    let states = rebuild.states(&mut serve)?;
     let tip = states.final_tip();
     let header = read_header(&reader, tip.height)?;
     let base = states.base();
@@ -353,6 +372,41 @@ fn chain(
         epoch,
         previous,
         alarm,
+    })
+}
+
+/// The chain as it can be read while its index is made: blocks, the log's hashes, the newest checkpoint's note.
+fn without_index(
+    founding: &Founding,
+    (archive, log): (&archive::Reader, &LogHashes),
+    index: &Path,
+    kept: Option<&KeptNote>,
+) -> Result<Parts, RecoveryError> {
+    let genesis = founding.tip();
+    let header = read_header(archive, archive.last().unwrap_or_default())?;
+    let mut tip = genesis.clone();
+    if let Some(header) = &header {
+        tip.height = header.height;
+        tip.hash = header.hash();
+        tip.time_ms = header.time_ms;
+        tip.log = Frontier::read(&log.reader(), header.log_size)?;
+    }
+    let provable = kept.map(|note| Provable {
+        height: tip.height,
+        time_ms: tip.time_ms,
+        tip: tip.clone(),
+        size: note.checkpoint.size,
+        root: note.checkpoint.root,
+        note: note.text.clone(),
+    });
+    let index = index::Index::closed(index, founding.chain());
+    Ok(Parts {
+        founding: founding.clone(),
+        states: Arc::new(States::new(index, genesis)),
+        head: Head { tip, header },
+        provable,
+        archive: archive.clone(),
+        log: log.reader(),
     })
 }
 
@@ -393,8 +447,9 @@ pub fn reindex(config: &Config, founding: &Founding) -> Result<Reindexed, Recove
         cache: config.storage.index_cache_bytes,
         stand: noted.map(|header| header.height),
         max_unproved: config.receipts.max_unproved_blocks,
+        stop: CancellationToken::new(),
     };
-    let states = rebuild.states()?;
+    let states = rebuild.states(&mut |_| ())?;
     states.index().close()?;
     log.checkpoint()?;
     let tip = states.final_tip();
@@ -576,20 +631,14 @@ fn extend_log(log: &mut LogHashes, archive: &archive::Reader) -> Result<(), Reco
     log.truncate(from.as_ref().map_or(TreeSize(0), |header| header.log_size))?;
     let mut last = from;
     let mut progress = Progress::new("log hashes", archive);
-    for frame in archive.iter(height.saturating_add(1)) {
-        let (at, payload) = frame?;
-        let fault = |source| RecoveryError::Replay { height: at, source };
-        let block = Block::decode(&payload.block).map_err(|error| fault(error.into()))?;
-        let leaves = block.leaves().map_err(|error| fault(error.into()))?;
-        let hashes: Vec<Hash> = leaves
-            .iter()
-            .map(|leaf| ledger::log::leaf_hash(leaf))
-            .collect();
+    let heights = (height.saturating_add(1), archive.last().unwrap_or_default());
+    ahead::each(archive, heights, leaf_hashes, |(header, hashes)| {
         log.push(&hashes)?;
-        last = Some(block.header);
-        height = at;
-        progress.say(at);
-    }
+        height = header.height;
+        last = Some(header);
+        progress.say(height);
+        Ok(())
+    })?;
     let Some(header) = last else {
         return Ok(());
     };
@@ -602,11 +651,24 @@ fn extend_log(log: &mut LogHashes, archive: &archive::Reader) -> Result<(), Reco
     Err(RecoveryError::Replay { height, source })
 }
 
-/// Says now and then how far a long work is.
+/// Each block's header with the hashes of its leaves.
+fn leaf_hashes(portion: ahead::Portion) -> Result<Vec<(Header, Vec<Hash>)>, RecoveryError> {
+    let hashed = portion.into_iter().map(|(height, payload)| {
+        let fault = |source| RecoveryError::Replay { height, source };
+        let block = Block::decode(&payload.block).map_err(|error| fault(error.into()))?;
+        let leaves = block.leaves().map_err(|error| fault(error.into()))?;
+        let hashes = leaves.iter().map(|leaf| ledger::log::leaf_hash(leaf));
+        Ok((block.header, hashes.collect()))
+    });
+    hashed.collect()
+}
+
+/// Says how far a long work is: a line now and then, a bar on a terminal.
 struct Progress {
     what: &'static str,
     last: Option<Height>,
     said: Instant,
+    bar: commands::progress::Progress,
 }
 
 impl Progress {
@@ -615,163 +677,17 @@ impl Progress {
             what,
             last: archive.last(),
             said: Instant::now(),
+            bar: commands::progress::Progress::new(what, archive.last().unwrap_or_default().0),
         }
     }
 
     fn say(&mut self, height: Height) {
+        self.bar.at(height.0);
         if self.said.elapsed() >= SAY_EVERY {
             self.said = Instant::now();
             let of = self.last.unwrap_or_default();
             tracing::info!(block = %height, %of, "{} are made again", self.what);
         }
-    }
-}
-
-/// Brings the index and what is above it to the archive's end.
-struct Rebuild<'a> {
-    restarts: &'a Restarts,
-    founding: &'a Founding,
-    archive: &'a archive::Reader,
-    log: &'a LogHashes,
-    dir: PathBuf,
-    cache: u64,
-    /// Where the index should stand: the kept checkpoint; the archive's end if there is none.
-    stand: Option<Height>,
-    max_unproved: usize,
-}
-
-impl Rebuild<'_> {
-    fn states(&self) -> Result<States, RecoveryError> {
-        let opened = Index::open(&self.dir, self.founding.chain(), self.cache)?;
-        let kept = match opened.start {
-            Start::Kept => self.base(&opened.index)?,
-            Start::Empty => None,
-        };
-        let (index, base) = match kept {
-            Some(base) => (opened.index, base),
-            None => {
-                let index = if opened.start == Start::Kept {
-                    tracing::warn!("the index does not fit the archive: it is made again");
-                    drop(opened.index);
-                    // Its marker is gone since it was opened: it is thrown away.
-                    Index::open(&self.dir, self.founding.chain(), self.cache)?.index
-                } else {
-                    opened.index
-                };
-                (index.clone(), self.begin(&index)?)
-            }
-        };
-        let states = States::new(index, base);
-        self.replay(&states)?;
-        Ok(states)
-    }
-
-    /// An empty index with the genesis in it.
-    fn begin(&self, index: &Index) -> Result<Tip, RecoveryError> {
-        let tip = self.founding.tip();
-        let tip = self.restarts.go_on(&self.founding.epoch(), tip);
-        let effects = self.founding.effects();
-        index.apply(&index::BlockWrites {
-            height: tip.height,
-            time_ms: tip.time_ms,
-            first_leaf: ledger::id::LeafIndex(0),
-            effects: &effects,
-        })?;
-        Ok(tip)
-    }
-
-    /// Where a kept index stands; `None` if it is not a state of this archive's chain.
-    fn base(&self, index: &Index) -> Result<Option<Tip>, RecoveryError> {
-        let view = index.view()?;
-        let Some(height) = view.applied()? else {
-            return Ok(None);
-        };
-        let mut entries = std::collections::BTreeMap::new();
-        view.for_each_trie_entry(|key, value| {
-            entries.insert(key, value);
-        })?;
-        let mut trie = Trie::new();
-        trie.extend(&entries);
-        let genesis = self.founding.tip();
-        if height == Height(0) {
-            let fits = trie.root() == genesis.trie.root();
-            return Ok(fits.then(|| self.restarts.go_on(&self.founding.epoch(), genesis)));
-        }
-        let Some(header) = read_header(self.archive, height)? else {
-            return Ok(None);
-        };
-        let log = Frontier::read(&self.log.reader(), header.log_size)?;
-        let fits = trie.root() == header.status_root && log.root() == header.log_root;
-        let epochs = Epochs {
-            founding: self.founding,
-            archive: self.archive,
-            restarts: self.restarts,
-        };
-        // A set that the genesis does not give is made by executing the blocks again.
-        let Some(epoch) = epochs.after(&header)?.filter(|_| fits) else {
-            return Ok(None);
-        };
-        Ok(Some(Tip {
-            height,
-            hash: header.hash(),
-            time_ms: header.time_ms,
-            epoch: Arc::new(epoch),
-            log,
-            trie,
-        }))
-    }
-
-    /// Executes the archive's blocks above the index.
-    fn replay(&self, states: &States) -> Result<(), RecoveryError> {
-        let stand = self.stand.unwrap_or(Height(u64::MAX));
-        let from = states.base().height.saturating_add(1);
-        let mut progress = Progress::new("index entries", self.archive);
-        for frame in self.archive.iter(from) {
-            let (height, payload) = frame?;
-            let post = self
-                .execute(states, &payload.block)
-                .map_err(|source| RecoveryError::Replay { height, source })?;
-            states.finalize(std::slice::from_ref(&post));
-            while let Some(oldest) = states.oldest_final()
-                && (oldest.tip().height <= stand || states.finals() > self.max_unproved)
-            {
-                publisher::apply(states.index(), &oldest)?;
-                states.settle(oldest.tip().height);
-            }
-            progress.say(height);
-        }
-        Ok(())
-    }
-
-    fn execute(&self, states: &States, bytes: &[u8]) -> Result<Post, ReplayError> {
-        let Block { header, body } = Block::decode(bytes)?;
-        let branch = states.final_branch();
-        let body = self.open_body(branch.tip(), &header, &body)?;
-        let checked = branch.with(states, |state: &dyn StateView, tip| {
-            execute::check_block(self.founding, state, tip, &header, &body)
-        });
-        match checked {
-            Ok(executed) => {
-                let mut executed = executed?;
-                let deciding = &branch.tip().epoch;
-                executed.tip = self.restarts.go_on(deciding, executed.tip);
-                Ok(Post::new(executed))
-            }
-            Err(closed) => Err(BlockError::Unavailable(ledger::view::StateUnavailable(
-                closed.to_string(),
-            ))
-            .into()),
-        }
-    }
-
-    fn open_body(
-        &self,
-        parent: &Tip,
-        header: &Header,
-        body: &Body,
-    ) -> Result<CheckedBody, ReceiveError> {
-        let rng = crate::admission::system_rng();
-        CheckedBody::receive(self.founding, &parent.epoch, header, body, |_| None, rng)
     }
 }
 

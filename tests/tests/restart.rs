@@ -167,6 +167,15 @@ fn after_two_lost_journals_operators_restart_the_chain_with_all_that_was_acknowl
         (1..4).all(same).then_some(())
     });
     running.network.stop_all().unwrap();
+    // Above the anchor as well a start goes on with the index that a clean stop left behind.
+    running.start(&[0, 1, 2]);
+    running.becomes_provable(1);
+    running.network.stop_all().unwrap();
+    for at in [0, 1, 2] {
+        let log = running.log(at);
+        let (_, newest) = log.rsplit_once(" starting ").unwrap();
+        assert!(!newest.contains("made again"), "{newest}");
+    }
     audit(&running, &acknowledged);
     backup_and_restore(&running);
 }

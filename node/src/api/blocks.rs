@@ -2,6 +2,7 @@
 
 use super::App;
 use super::error::ApiError;
+use super::limits;
 use super::log::IMMUTABLE;
 use super::types::{Accusation, BlockSummary};
 use super::words::Names;
@@ -38,6 +39,8 @@ pub(super) async fn block(
         let headers = [(CONTENT_TYPE, OCTETS), (CACHE_CONTROL, IMMUTABLE)];
         return Ok((headers, payload).into_response());
     }
+    // Who proposed it is told by name, and names are in the index.
+    limits::needs_index(&app)?;
     let summary = app.blocking(move |app| summary(app, height)).await?;
     Ok(([(CACHE_CONTROL, IMMUTABLE)], Json(summary)).into_response())
 }

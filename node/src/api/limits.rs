@@ -52,6 +52,27 @@ pub(super) async fn concurrency(State(app): State<App>, request: Request, next: 
     response
 }
 
+/// What is answered from the index waits for it.
+pub(super) async fn index(State(app): State<App>, request: Request, next: Next) -> Response {
+    match needs_index(&app) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// 503 while the index is being made again.
+pub(super) fn needs_index(app: &App) -> Result<(), ApiError> {
+    let Some(making) = &app.making else {
+        return Ok(());
+    };
+    let (at, of) = making.progress();
+    let message = format!(
+        "this node makes its index again and is at block {at} of {of}; until then it serves blocks, tiles and the checkpoint alone"
+    );
+    let refused = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "index-rebuilding", message);
+    Err(refused.hint("ask another node, or try again when /readyz says ready"))
+}
+
 async fn in_time(limit: Duration, answer: impl Future<Output = Response>) -> Response {
     match tokio::time::timeout(limit, answer).await {
         Ok(response) => response,

@@ -84,6 +84,7 @@ pub(super) async fn health() -> &'static str {
 
 /// It answers for the network: connected to a quorum, and as far as the others.
 pub(super) async fn ready(State(app): State<App>) -> Result<&'static str, ApiError> {
+    super::limits::needs_index(&app)?;
     let progress = *app.chain.progress().borrow();
     let quorum = app.chain.founding().set().quorum();
     match readiness(&app.chain.status(), &progress, quorum) {
@@ -136,6 +137,10 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         segments_away: app.chain.archive().away().iter().map(Away::segments).sum(),
         scrub_height: app.chain.scrub().height(),
         target: node.target.0,
+        index_behind: app.making.as_ref().map_or(0, |making| {
+            let (at, of) = making.progress();
+            of.0.saturating_sub(at.0)
+        }),
     });
     let mesh = app.network.as_ref().map(Handle::counters);
     let mesh = mesh.unwrap_or_default();

@@ -180,11 +180,16 @@ fn open(dir: &Path) -> Result<(Identity, Recovered), RestartCommandError> {
 
 fn close(recovered: &mut Recovered) -> Result<(), RestartCommandError> {
     recovered
+        .chain
         .states
         .index()
         .close()
         .map_err(RecoveryError::from)?;
-    recovered.log.checkpoint().map_err(RecoveryError::from)?;
+    recovered
+        .chain
+        .log
+        .checkpoint()
+        .map_err(RecoveryError::from)?;
     Ok(())
 }
 
@@ -247,10 +252,10 @@ impl Past {
 fn stop_node(dir: &Path, admin: &Path, out: &Path) -> Result<Stopped, RestartCommandError> {
     let (identity, mut recovered) = open(dir)?;
     let admin = KeyFile::load(admin, Purpose::Admin)?;
-    if recovered.founding.admin(identity.authority) != Some(admin.key()) {
+    if recovered.chain.founding.admin(identity.authority) != Some(admin.key()) {
         return Err(RestartCommandError::OtherAdmin(identity.id.to_string()));
     }
-    let epoch = EpochInfo::clone(&recovered.head.tip.epoch);
+    let epoch = EpochInfo::clone(&recovered.chain.head.tip.epoch);
     let past = Past::read(&recovered, epoch.epoch);
     let mut records = Vec::new();
     if recovered.journal_state == JournalState::Lost {
@@ -278,25 +283,25 @@ fn stop_node(dir: &Path, admin: &Path, out: &Path) -> Result<Stopped, RestartCom
     let memory = past.memory(epoch.epoch);
     let stopped = Stopped {
         epoch: epoch.epoch,
-        height: recovered.head.tip.height,
+        height: recovered.chain.head.tip.height,
         top: top.as_ref().map(|top| top.header().height),
         memory,
     };
     let statement = Statement {
         version: RESTART_VERSION,
-        chain: recovered.founding.chain(),
+        chain: recovered.chain.founding.chain(),
         epoch: epoch.epoch,
         context: epoch.context,
         authority: identity.authority,
         journal: recovered.journal.incarnation(),
         memory,
-        fin: recovered.head.tip.block_ref(),
+        fin: recovered.chain.head.tip.block_ref(),
         top,
     };
     let report: Report = statement.sign(&admin.signing_key());
     let blocks = newest_blocks(
-        &recovered.archive.reader(),
-        recovered.head.tip.height,
+        &recovered.chain.archive.reader(),
+        recovered.chain.head.tip.height,
         above,
     )?;
     let file = ReportFile {
@@ -313,7 +318,7 @@ fn stop_node(dir: &Path, admin: &Path, out: &Path) -> Result<Stopped, RestartCom
 /// The highest notarization or finalization of this epoch whose block is here, and the blocks above the archive up to it.
 fn highest(recovered: &Recovered, epoch: &EpochInfo) -> (Option<Top>, Vec<Payload>) {
     let mut blocks: BTreeMap<BlockHash, &consensus::Block> = BTreeMap::new();
-    let mut certificates: Vec<&Certificate> = recovered.finalization.iter().collect();
+    let mut certificates: Vec<&Certificate> = recovered.chain.finalization.iter().collect();
     for record in &recovered.records {
         match record {
             Record::Block(block) => {
@@ -331,14 +336,14 @@ fn highest(recovered: &Recovered, epoch: &EpochInfo) -> (Option<Top>, Vec<Payloa
     }
     certificates.retain(|certificate| certificate.epoch() == epoch.epoch);
     certificates.sort_by_key(|certificate| core::cmp::Reverse(certificate.view()));
-    let tip = recovered.head.tip.block_ref();
+    let tip = recovered.chain.head.tip.block_ref();
     for certificate in certificates {
         let Some(chain) = chain_to(certificate.block(), tip, &blocks) else {
             continue;
         };
         let header = match chain.last() {
             Some(block) => Some(block.header.clone()),
-            None => recovered.head.header.clone(),
+            None => recovered.chain.head.header.clone(),
         };
         let verified = (*certificate)
             .clone()
@@ -409,17 +414,18 @@ fn newest_blocks(
 fn install_file(dir: &Path, file: &Path) -> Result<Installed, RestartCommandError> {
     let bundle = RestartBundle::load(file)?;
     let (identity, mut recovered) = open(dir)?;
-    let founding = &recovered.founding;
+    let founding = &recovered.chain.founding;
     let restart = bundle
         .file
         .check(founding.chain(), |authority| founding.admin(authority))?;
-    let folder = recovered.data.archive();
-    let is_installed = recovered.head.tip.epoch.context == restart.epoch().context;
+    let folder = recovered.chain.data.archive();
+    let is_installed = recovered.chain.head.tip.epoch.context == restart.epoch().context;
     if !is_installed {
         let missing = missing_blocks(&recovered, &restart, &bundle)?;
         let epoch = restart.epoch().epoch;
         Restarts::keep(&folder, &bundle.file, epoch).map_err(RecoveryError::from)?;
         recovered
+            .chain
             .archive
             .append_group(&missing)
             .map_err(RecoveryError::from)?;
@@ -442,8 +448,8 @@ fn install_file(dir: &Path, file: &Path) -> Result<Installed, RestartCommandErro
     drop(recovered);
     // Executes what was added, and goes on by the file as every later start does.
     let (_, mut again) = open(dir)?;
-    let here = again.head.tip.epoch.epoch;
-    let stands = again.head.tip.epoch.context == restart.epoch().context;
+    let here = again.chain.head.tip.epoch.epoch;
+    let stands = again.chain.head.tip.epoch.context == restart.epoch().context;
     close(&mut again)?;
     if !stands {
         let base = restart.base().epoch;
@@ -490,7 +496,7 @@ fn missing_blocks(
     restart: &Restart,
     bundle: &RestartBundle,
 ) -> Result<Vec<Vec<u8>>, RestartCommandError> {
-    let (tip, anchor) = (&recovered.head.tip, restart.anchor());
+    let (tip, anchor) = (&recovered.chain.head.tip, restart.anchor());
     let base = restart.base();
     let held = tip.height;
     let beyond = RestartCommandError::Beyond {
@@ -501,12 +507,16 @@ fn missing_blocks(
         return Err(beyond);
     }
     // The newest finalization shows which epoch decided the tip, also if that was a SEAL block.
-    let decided = recovered.finalization.as_ref().is_some_and(|certificate| {
-        let certificate = certificate.clone();
-        certificate
-            .verify(base.epoch, &base.set, &base.context)
-            .is_ok()
-    });
+    let decided = recovered
+        .chain
+        .finalization
+        .as_ref()
+        .is_some_and(|certificate| {
+            let certificate = certificate.clone();
+            certificate
+                .verify(base.epoch, &base.set, &base.context)
+                .is_ok()
+        });
     if tip.epoch.context != base.context && !(decided && held == anchor.height) {
         return Err(RestartCommandError::OtherHistory {
             base: base.epoch,

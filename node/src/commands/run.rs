@@ -3,7 +3,8 @@
 //! A validator takes part. If it finds that the others are far ahead, it stops that, follows them until it has caught up
 //! ([`crate::follow`]), and takes part again.
 
-use super::Failure;
+use super::aside::Aside;
+use super::{Failure, check_index};
 use crate::api;
 use crate::chain::Chain;
 use crate::config::{Config, ConfigError};
@@ -14,7 +15,7 @@ use crate::identity::{Duty, Identity, IdentityError, Part};
 use crate::metrics::Metrics;
 use crate::network::{self, FrameLimits, NetworkError, Receivers};
 use crate::node::{Follow, Prepared, Signing, StartError};
-use crate::recovery::{self, Owner, Recovered, RecoveryError};
+use crate::recovery::{self, Meanwhile, Owner, Recovered, RecoveryError};
 use crate::repair::early::Early;
 use crate::storage::{DataDir, DataDirError, archive};
 use ledger::tip::Founding;
@@ -133,7 +134,8 @@ fn of_recovery(error: &RecoveryError) -> (Exit, Option<String>) {
         | RecoveryError::Guard(_)
         | RecoveryError::Epoch(_)
         | RecoveryError::Fatal(_)
-        | RecoveryError::File(_) => None,
+        | RecoveryError::File(_)
+        | RecoveryError::Stopped => None,
     };
     let exit = match error {
         RecoveryError::Fatal(_) | RecoveryError::Record(_) => Exit::Fatal,
@@ -168,12 +170,13 @@ pub fn run(dir: &Path, duty: Duty) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(RunError::from)?;
-    let done = runtime.block_on(async { Process::new(&config, &identity).await?.run().await });
+    let done = runtime.block_on(async { Process::new(dir, &config, &identity).await?.run().await });
     Ok(done?)
 }
 
 /// What lives as long as the process, whatever the node does meanwhile.
 struct Process<'a> {
+    dir: &'a Path,
     config: &'a Config,
     identity: &'a Identity,
     founding: Founding,
@@ -194,7 +197,11 @@ enum Next {
 }
 
 impl<'a> Process<'a> {
-    async fn new(config: &'a Config, identity: &'a Identity) -> Result<Self, RunError> {
+    async fn new(
+        dir: &'a Path,
+        config: &'a Config,
+        identity: &'a Identity,
+    ) -> Result<Self, RunError> {
         // Registered first, so that no signal is missed.
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
@@ -215,6 +222,7 @@ impl<'a> Process<'a> {
         }
         let founding = Founding::new(identity.founding.genesis().clone());
         Ok(Self {
+            dir,
             config,
             identity,
             founding: founding.map_err(RecoveryError::from)?,
@@ -234,6 +242,11 @@ impl<'a> Process<'a> {
     }
 
     async fn work(mut self) -> Result<(), RunError> {
+        let (dir, config, chain) = (self.dir, self.config, self.founding.chain());
+        tokio::select! {
+            asked = check_index::ask(dir, config, chain) => asked?,
+            () = self.told_to_stop() => return Ok(()),
+        }
         match &self.identity.part {
             Part::Observer { .. } => {
                 self.follow(Until::Stopped).await?;
@@ -268,9 +281,13 @@ impl<'a> Process<'a> {
         far: u64,
     ) -> Result<Next, RunError> {
         let founding = self.founding.clone();
-        let recover = recover(self.config, self.identity, &founding, owner);
+        let aside = self.aside()?;
+        let recover = recover(self.config, self.identity, &founding, (owner, aside));
         let started = tokio::select! {
-            started = recover => started?,
+            started = recover => match started {
+                Err(RunError::Recovery(RecoveryError::Stopped)) => return Ok(Next::Stop),
+                started => started?,
+            },
             () = self.told_to_stop() => return Ok(Next::Stop),
         };
         let Started {
@@ -278,7 +295,7 @@ impl<'a> Process<'a> {
             early,
             repaired,
         } = started;
-        let data = Arc::clone(&recovered.data);
+        let data = Arc::clone(&recovered.chain.data);
         let least = self.config.storage.stop_free_bytes;
         let prepared = Prepared::new(recovered, self.config, &signing)?;
         recovered_to(prepared.chain());
@@ -317,7 +334,16 @@ impl<'a> Process<'a> {
 
     /// Follows the others.
     async fn follow(&mut self, until: Until) -> Result<Next, RunError> {
-        let recovered = recovery::recover_chain(self.config, &self.founding)?;
+        let mut standing = self.aside()?.stand_by()?;
+        let stop = standing.stop();
+        let serve = &mut |parts, making| standing.serve(parts, making);
+        let meanwhile = &mut Meanwhile { stop, serve };
+        let recovered = recovery::recover_chain(self.config, &self.founding, meanwhile);
+        standing.rest().await;
+        let recovered = match recovered {
+            Err(RecoveryError::Stopped) => return Ok(Next::Stop),
+            recovered => recovered?,
+        };
         let data = Arc::clone(&recovered.data);
         let least = self.config.storage.stop_free_bytes;
         let follow = Follow::new(recovered);
@@ -340,6 +366,15 @@ impl<'a> Process<'a> {
         next
     }
 
+    fn aside(&self) -> Result<Aside, RunError> {
+        Ok(Aside {
+            listener: self.listener.try_clone()?,
+            authority: self.identity.id.clone(),
+            config: self.config.api.clone(),
+            metrics: self.metrics.clone(),
+        })
+    }
+
     async fn network(&self) -> Result<(network::Handle, Receivers), RunError> {
         Ok(start_network(self.config, self.identity, &self.founding).await?)
     }
@@ -352,6 +387,7 @@ impl<'a> Process<'a> {
             config: self.config.api.clone(),
             metrics: self.metrics.clone(),
             network: Some(mesh.clone()),
+            making: None,
         };
         let end = CancellationToken::new();
         let task = tokio::spawn(api::serve(listener, service, end.clone()));
@@ -402,12 +438,18 @@ async fn recover(
     config: &Config,
     identity: &Identity,
     founding: &Founding,
-    owner: &Owner,
+    (owner, aside): (&Owner, Aside),
 ) -> Result<Started, RunError> {
     let mut early: Option<Early> = None;
     let mut repaired = 0_u64;
+    let mut standing = aside.stand_by()?;
     loop {
-        let error = match recovery::recover(config, owner) {
+        let stop = standing.stop();
+        let serve = &mut |parts, making| standing.serve(parts, making);
+        let meanwhile = &mut Meanwhile { stop, serve };
+        let recovered = recovery::recover_meanwhile(config, owner, meanwhile);
+        standing.rest().await;
+        let error = match recovered {
             Err(error) if error.is_damage() => error,
             recovered => {
                 return Ok(Started {

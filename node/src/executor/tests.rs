@@ -65,7 +65,7 @@ impl Bench {
             journal: Some(journal),
             cosigner,
         };
-        let recovered = recovery::recover(&config, &owner).unwrap();
+        let recovered = recovery::recover(&config, &owner).unwrap().chain;
         let (chain, submissions) = Chain::new(Parts {
             founding: founding.clone(),
             states: recovered.states,

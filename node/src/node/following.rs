@@ -5,9 +5,9 @@
 //!      └───▶ executor (keeps the pool and pushes it to the validators)
 //! ```
 
-use super::{StartError, thread};
+use super::{StartError, open_chain, thread};
 use crate::archivist::{Archivist, Listeners};
-use crate::chain::{Chain, Parts, Submit};
+use crate::chain::{Chain, Submit};
 use crate::config::Config;
 use crate::cosigner::{self, Decided};
 use crate::executor::{self, Executor};
@@ -52,18 +52,7 @@ impl Follow {
     /// Puts the chain together.
     pub fn new(mut recovered: RecoveredChain) -> Self {
         let provable = recovered.provable.take();
-        let parts = Parts {
-            founding: recovered.founding.clone(),
-            states: Arc::clone(&recovered.states),
-            head: recovered.head.clone(),
-            provable: provable.map(|(provable, _)| provable),
-            archive: recovered.archive.reader(),
-            log: recovered.log.reader(),
-        };
-        let (chain, submissions) = Chain::new(parts);
-        if let Some(alarm) = recovered.alarm.take() {
-            chain.update_status(|status| status.alarm = Some(alarm));
-        }
+        let (chain, submissions) = open_chain(&mut recovered, provable.map(|(it, _)| it));
         Self {
             chain,
             submissions,

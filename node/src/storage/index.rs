@@ -2,11 +2,16 @@
 //!
 //! It is never the only copy of anything: all of it follows from the archive. sled 0.34.7 does not sync
 //! on `flush` and may not open, or may panic, after an unclean stop (docs of [`Index::open`]); so an index
-//! without its `clean` marker is thrown away unopened and the caller applies the archive again. A block's
-//! writes go in batches of at most [`BATCH_KEYS`] keys, because sled's memory follows the size of a batch;
-//! the last one carries the applied height. A [`View`] sees whole blocks only.
+//! without its `clean` marker is looked through in a process of its own ([`check`]), and if it cannot be proved to hold what
+//! was written it is thrown away and the caller applies the archive again. In which batches a block is written: [`writes`]. A [`View`] sees whole
+//! blocks only.
 
+mod check;
 mod keys;
+mod writes;
+
+pub use check::{Checked, Unsound, bytes, check, is_needed};
+pub use writes::Run;
 
 use super::Fatal;
 use super::files::{self, DurableFile};
@@ -15,21 +20,20 @@ use keys::Entry;
 use ledger::codec::{self, DecodeError};
 use ledger::document::DocumentId;
 use ledger::hash::{ChainId, Hash, SubmissionHash};
-use ledger::id::{AuthorityIndex, Epoch, Height, LeafIndex, TimeMs, ValidatorIndex};
+use ledger::id::{AuthorityIndex, Epoch, Height, LeafIndex, TimeMs, TreeSize, ValidatorIndex};
 use ledger::key::Key;
-use ledger::state::{AuthState, DocState, Inclusion, KeyState, Registration, RegistrationKind};
+use ledger::state::{AuthState, DocState, Inclusion, KeyState, Registration};
 use ledger::trie::{TrieKey, TrieValue};
 use ledger::view::{Effects, StateUnavailable, StateView};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use writes::{Applied, Placed, Registered, WriteError};
 
 /// Most keys of one batch: 401-key batches cost 315 MB of memory, 4,001-key batches 3.2 GB.
 pub const BATCH_KEYS: usize = 256;
 /// Keys written between two checkpoints.
 pub const CHECKPOINT_KEYS: u64 = 100_000;
-/// Ended submission windows that one block forgets at most.
-const FORGET_PER_BLOCK: usize = 1_000;
 /// Longest value: an encoded state.
 const MAX_VALUE: usize = ledger::state::MAX_STATE;
 
@@ -64,34 +68,35 @@ pub enum Start {
     Empty,
 }
 
-/// One block's writes. Height 0 is the genesis.
-#[derive(Clone, Copy, Debug)]
-pub struct BlockWrites<'a> {
-    /// The block.
+/// Where a block stands. Height 0 is the genesis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its height.
     pub height: Height,
     /// Its time; submissions whose window ended before are forgotten.
     pub time_ms: TimeMs,
-    /// Log index of the block's first leaf.
-    pub first_leaf: LeafIndex,
-    /// What it changes.
-    pub effects: &'a Effects,
+    /// Leaves of the log before it …
+    pub log_before: TreeSize,
+    /// … and after it.
+    pub log_size: TreeSize,
 }
 
-/// What a document's entry says: height and time are its block's, said once there.
-///
-/// 11 bytes: sled keeps values of up to 22 bytes beside their key, and allocates for each longer one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-struct Registered {
-    index: LeafIndex,
-    authority: AuthorityIndex,
-    kind: RegistrationKind,
-}
+impl Place {
+    /// The place of the block that leads to this tip and has so many leaves.
+    pub fn of(tip: &ledger::tip::Tip, leaves: usize) -> Self {
+        let leaves = u64::try_from(leaves).unwrap_or(u64::MAX);
+        let log_size = tip.log_size();
+        Self {
+            height: tip.height,
+            time_ms: tip.time_ms,
+            log_before: TreeSize(log_size.0.saturating_sub(leaves)),
+            log_size,
+        }
+    }
 
-/// What a block's entry says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-struct Placed {
-    height: Height,
-    time_ms: TimeMs,
+    const fn first_leaf(&self) -> LeafIndex {
+        LeafIndex(self.log_before.0)
+    }
 }
 
 /// The store's own error.
@@ -146,6 +151,7 @@ impl Index {
             Some(store) => (store, Start::Kept),
             None => {
                 files::remove_dir(&store_path(dir))?;
+                files::write_atomic(&begun_path(dir), marker_text(chain).as_bytes())?;
                 let store = open_store(dir, cache_bytes).map_err(|error| fatal(dir, error))?;
                 (store, Start::Empty)
             }
@@ -160,40 +166,58 @@ impl Index {
         Ok(Opened { index, start })
     }
 
+    /// One that is closed from the beginning: stands in for an index that is still being made.
+    pub fn closed(dir: &Path, chain: ChainId) -> Self {
+        Self(Arc::new(Shared {
+            dir: dir.into(),
+            chain,
+            store: RwLock::new(None),
+            unsaved_keys: AtomicU64::new(0),
+        }))
+    }
+
     /// Applies one block, which must be the next one (height 0, the genesis, to an empty index).
     ///
     /// # Errors
-    /// [`Fatal`]: end the process; the index is rebuilt at the next start.
-    pub fn apply(&self, block: &BlockWrites<'_>) -> Result<(), Fatal> {
+    /// [`Fatal`]: end the process; the index is looked through at the next start.
+    pub fn apply(&self, place: Place, effects: &Effects) -> Result<(), Fatal> {
         let written = {
-            let mut guard = self.0.store.write().unwrap_or_else(PoisonError::into_inner);
-            let store = guard
-                .as_mut()
-                .ok_or_else(|| self.misuse("index is closed"))?;
-            let applied = read_applied(store).map_err(|error| self.unreadable(error))?;
-            let next = applied.map_or(Some(Height(0)), Height::next);
-            if next != Some(block.height) {
-                return Err(self.misuse(&format!("block {} after {applied:?}", block.height)));
-            }
-            let mut writes = collect(block);
-            forget_ended(store, block.time_ms, &mut writes).map_err(|e| fatal(&self.0.dir, e))?;
-            writes.push((Entry::Applied.encode(), Some(codec::encode(&block.height))));
-            let count = writes.len();
-            for chunk in writes.chunks(BATCH_KEYS) {
-                let mut batch = sled::Batch::default();
-                for (key, value) in chunk {
-                    match value {
-                        Some(value) => batch.insert(key.as_slice(), value.as_slice()),
-                        None => batch.remove(key.as_slice()),
-                    }
-                }
-                let applied = store.apply_batch(batch);
-                applied.map_err(|error| fatal(&self.0.dir, error.into()))?;
-            }
-            u64::try_from(count).unwrap_or(u64::MAX)
+            let guard = self.0.store.write().unwrap_or_else(PoisonError::into_inner);
+            self.write(guard.as_ref(), &[place], effects)?
         };
-        let unsaved = self.0.unsaved_keys.fetch_add(written, Ordering::Relaxed);
-        if unsaved.saturating_add(written) >= CHECKPOINT_KEYS {
+        self.wrote(written)
+    }
+
+    /// Applies the next blocks together, while views stay possible that see some of it and some not: for whoever makes the
+    /// index, looks through the run at what is below it, and lets nobody else look.
+    ///
+    /// # Errors
+    /// As [`Index::apply`].
+    pub fn apply_run(&self, run: &Run) -> Result<(), Fatal> {
+        let written = {
+            let guard = self.0.store.read().unwrap_or_else(PoisonError::into_inner);
+            self.write(guard.as_ref(), run.places(), run.effects())?
+        };
+        self.wrote(written)
+    }
+
+    fn write(
+        &self,
+        store: Option<&sled::Db>,
+        places: &[Place],
+        effects: &Effects,
+    ) -> Result<u64, Fatal> {
+        let store = store.ok_or_else(|| self.misuse("index is closed"))?;
+        writes::write(store, places, effects).map_err(|error| match error {
+            WriteError::Order(..) => self.misuse(&error.to_string()),
+            WriteError::Read(error) => self.unreadable(error),
+            WriteError::Store(error) => fatal(&self.0.dir, error),
+        })
+    }
+
+    fn wrote(&self, keys: u64) -> Result<(), Fatal> {
+        let unsaved = self.0.unsaved_keys.fetch_add(keys, Ordering::Relaxed);
+        if unsaved.saturating_add(keys) >= CHECKPOINT_KEYS {
             self.checkpoint()?;
         }
         Ok(())
@@ -213,7 +237,7 @@ impl Index {
             let flushed = store.flush();
             flushed.map_err(|error| fatal(&self.0.dir, error.into()))?;
         }
-        self.sync_store()
+        sync_store(&self.0.dir)
     }
 
     /// Flushes, closes and marks the index clean; views that are asked later are refused.
@@ -232,7 +256,7 @@ impl Index {
         flushed.map_err(|error| fatal(&self.0.dir, error.into()))?;
         // sled may write once more when it is dropped.
         drop(store);
-        self.sync_store()?;
+        sync_store(&self.0.dir)?;
         let marker = marker_text(self.0.chain);
         files::write_atomic(&marker_path(&self.0.dir), marker.as_bytes())?;
         Ok(())
@@ -258,14 +282,6 @@ impl Index {
         self.view()?.applied()
     }
 
-    /// sled's own flush syncs neither metadata nor the disk's cache.
-    fn sync_store(&self) -> Result<(), Fatal> {
-        let dir = store_path(&self.0.dir);
-        DurableFile::open(&dir.join("db"))?.sync_data()?;
-        files::sync_dir(&dir)?;
-        Ok(())
-    }
-
     fn misuse(&self, what: &str) -> Fatal {
         Fatal::Misuse {
             path: self.0.dir.clone(),
@@ -287,7 +303,8 @@ impl View<'_> {
     /// # Errors
     /// [`ReadError`], here and below, when the store fails or holds what was never written.
     pub fn applied(&self) -> Result<Option<Height>, ReadError> {
-        read_applied(self.store()?)
+        let applied: Option<Applied> = get(self.store()?, Entry::Applied)?;
+        Ok(applied.map(|applied| applied.height))
     }
 
     /// The block whose leaves include this log index; `None` behind the last.
@@ -439,75 +456,6 @@ impl StateView for View<'_> {
     }
 }
 
-type Write = (Vec<u8>, Option<Vec<u8>>);
-
-/// All keys that a block sets.
-fn collect(block: &BlockWrites<'_>) -> Vec<Write> {
-    let effects = block.effects;
-    let mut writes = Vec::new();
-    let mut put = |key: Entry, value: Vec<u8>| writes.push((key.encode(), Some(value)));
-    if block.height > Height(0) {
-        let placed = Placed {
-            height: block.height,
-            time_ms: block.time_ms,
-        };
-        put(Entry::Block(block.first_leaf), codec::encode(&placed));
-    }
-    for (id, registration) in &effects.registrations {
-        let registered = Registered {
-            index: registration.index,
-            authority: registration.authority,
-            kind: registration.kind,
-        };
-        put(Entry::Registration(*id), codec::encode(&registered));
-    }
-    for (id, state) in &effects.documents {
-        put(Entry::DocState(*id), codec::encode(state));
-    }
-    for (key, state) in &effects.keys {
-        put(Entry::KeyState(*key), codec::encode(state));
-    }
-    for (authority, state) in &effects.authorities {
-        put(Entry::AuthState(*authority), codec::encode(state));
-    }
-    for (hash, inclusion) in &effects.submissions {
-        put(Entry::Submission(*hash), codec::encode(inclusion));
-        put(Entry::Window(inclusion.not_after_ms, *hash), Vec::new());
-    }
-    for (id, leaf) in &effects.history {
-        // A document's first record is named by its registration: no second entry for each document.
-        let first = effects.registrations.get(id);
-        if first.is_none_or(|registration| registration.index != *leaf) {
-            put(Entry::History(*id, *leaf), Vec::new());
-        }
-    }
-    for (sha256, id) in &effects.published {
-        put(Entry::Published(*sha256, *id), Vec::new());
-    }
-    for (epoch, signer) in &effects.evidence {
-        put(Entry::Evidence(*epoch, *signer), Vec::new());
-    }
-    writes
-}
-
-/// Removes submissions whose window ended before `now`, some per block.
-fn forget_ended(store: &sled::Db, now: TimeMs, writes: &mut Vec<Write>) -> Result<(), StoreError> {
-    let from = Entry::Window(TimeMs(0), SubmissionHash::default()).encode();
-    let to = Entry::Window(now, SubmissionHash::default()).encode();
-    for key in store.range(from..to).keys().take(FORGET_PER_BLOCK) {
-        let key = key?;
-        if let Some(hash) = keys::window_submission(&key) {
-            writes.push((Entry::Submission(hash).encode(), None));
-        }
-        writes.push((key.to_vec(), None));
-    }
-    Ok(())
-}
-
-fn read_applied(store: &sled::Db) -> Result<Option<Height>, ReadError> {
-    get(store, Entry::Applied)
-}
-
 fn get<T>(store: &sled::Db, key: Entry) -> Result<Option<T>, ReadError>
 where
     T: BorshSerialize + BorshDeserialize,
@@ -548,6 +496,14 @@ fn fatal(dir: &Path, source: StoreError) -> Fatal {
     }
 }
 
+/// sled's own flush syncs neither metadata nor the disk's cache.
+fn sync_store(dir: &Path) -> Result<(), Fatal> {
+    let dir = store_path(dir);
+    DurableFile::open(&dir.join("db"))?.sync_data()?;
+    files::sync_dir(&dir)?;
+    Ok(())
+}
+
 fn store_path(dir: &Path) -> PathBuf {
     dir.join("sled")
 }
@@ -556,8 +512,13 @@ fn marker_path(dir: &Path) -> PathBuf {
     dir.join("clean")
 }
 
+/// Whose index it is, and in which version, from its first day on.
+fn begun_path(dir: &Path) -> PathBuf {
+    dir.join("begun")
+}
+
 fn marker_text(chain: ChainId) -> String {
-    format!("nachweis-index 2\nchain {chain}\n")
+    format!("nachweis-index 3\nchain {chain}\n")
 }
 
 #[cfg(test)]

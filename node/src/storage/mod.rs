@@ -149,7 +149,12 @@ impl DataDir {
 
     /// Directory of the index.
     pub fn index(&self) -> PathBuf {
-        self.root.join("index")
+        Self::index_below(&self.root)
+    }
+
+    /// The same for a data directory that is not open.
+    pub fn index_below(root: &Path) -> PathBuf {
+        root.join("index")
     }
 
     /// The cosigner's guard file.

@@ -111,16 +111,38 @@ impl Restarts {
 
     /// The tip as it is after the restarts that go on from it. `deciding` is the epoch in which it was decided.
     pub fn go_on(&self, deciding: &EpochInfo, tip: Tip) -> Tip {
-        let mut deciding = Arc::new(deciding.clone());
-        self.0.iter().fold(tip, |tip, restart| {
-            let here = restart.anchor() == tip.block_ref();
-            if !here || !restart.continues(&deciding, &tip.epoch) {
-                return tip;
-            }
+        match self.opened(deciding, &tip.epoch, tip.block_ref()) {
+            Some(epoch) => tip.restarted(epoch),
+            None => tip,
+        }
+    }
+
+    /// The epoch that restarts open on this block: it was decided in `deciding`, and `next` would follow it.
+    pub fn opened(
+        &self,
+        deciding: &EpochInfo,
+        next: &EpochInfo,
+        block: BlockRef,
+    ) -> Option<Arc<EpochInfo>> {
+        let here = self.0.iter().filter(|restart| restart.anchor() == block);
+        here.fold(None, |opened: Option<Arc<EpochInfo>>, restart| {
             // Behind a restart, only what continues that one counts.
-            deciding = Arc::clone(restart.epoch());
-            tip.restarted(Arc::clone(restart.epoch()))
+            let counts = match &opened {
+                Some(epoch) => restart.continues(epoch, epoch),
+                None => restart.continues(deciding, next),
+            };
+            if counts {
+                Some(Arc::clone(restart.epoch()))
+            } else {
+                opened
+            }
         })
+    }
+
+    /// Whether a restart file names this block and opens this epoch.
+    pub fn names(&self, block: BlockRef, epoch: Epoch) -> bool {
+        let mut all = self.0.iter();
+        all.any(|restart| restart.anchor() == block && restart.epoch().epoch == epoch)
     }
 
     /// The lowest anchor: what was decided up to it is no restart's.

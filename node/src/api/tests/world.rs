@@ -8,7 +8,7 @@ use crate::metrics::Metrics;
 use crate::publisher;
 use crate::states::{Post, States};
 use crate::storage::archive::Archive;
-use crate::storage::index::{BlockWrites, Index};
+use crate::storage::index::{Index, Place};
 use crate::storage::log_hashes::LogHashes;
 use crate::testkit;
 use ledger::admission::CheckedItem;
@@ -18,7 +18,7 @@ use ledger::cosignature::cosign;
 use ledger::execute::{self, Slot};
 use ledger::frame::Payload;
 use ledger::genesis::Purpose;
-use ledger::id::{Height, LeafIndex, TimeMs, ValidatorIndex, View};
+use ledger::id::{TimeMs, ValidatorIndex, View};
 use ledger::note::{Note, VerifierKey, sign_log};
 use ledger::record::Record;
 use ledger::tip::Founding;
@@ -101,6 +101,7 @@ impl World {
             },
             metrics: Metrics::new(),
             network: None,
+            making: None,
         };
         let shutdown = CancellationToken::new();
         let served = tokio::spawn(api::serve(listener, service, shutdown.clone()));
@@ -166,13 +167,8 @@ fn storage(dir: &std::path::Path, founding: &Founding) -> (Archive, LogHashes, I
     let index = Index::open(&dir.join("index"), chain, 1 << 20)
         .unwrap()
         .index;
-    let genesis = BlockWrites {
-        height: Height(0),
-        time_ms: founding.tip().time_ms,
-        first_leaf: LeafIndex(0),
-        effects: &founding.effects(),
-    };
-    index.apply(&genesis).unwrap();
+    let genesis = Place::of(&founding.tip(), 0);
+    index.apply(genesis, &founding.effects()).unwrap();
     (archive, log, index)
 }
 

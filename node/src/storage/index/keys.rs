@@ -60,6 +60,51 @@ impl Entry {
     }
 }
 
+/// What an entry is, as its key tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// Where the index stands.
+    Mark,
+    /// A state of a document, key or authority.
+    State,
+    /// When a submission may be forgotten.
+    Window,
+    /// A block, by its first leaf.
+    Block(LeafIndex),
+    /// A registration.
+    Registration,
+    /// A submission.
+    Submission,
+    /// A record about a document.
+    History(LeafIndex),
+    /// A publication.
+    Published,
+    /// Recorded evidence.
+    Evidence,
+}
+
+impl Kind {
+    /// `None` for a key that no entry has.
+    pub(super) fn of(key: &[u8]) -> Option<Self> {
+        let (prefix, rest) = key.split_first()?;
+        let (kind, length) = match *prefix {
+            b'm' => (Self::Mark, 0),
+            DOC_STATE => (Self::State, 16),
+            KEY_STATE => (Self::State, 32),
+            AUTH_STATE => (Self::State, 2),
+            b'w' => (Self::Window, 40),
+            b'b' => (Self::Block(block_first(key)?), 8),
+            b'd' => (Self::Registration, 16),
+            b'u' => (Self::Submission, 32),
+            b'h' => (Self::History(history_leaf(key)?), 24),
+            b'p' => (Self::Published, 48),
+            b'e' => (Self::Evidence, 10),
+            _ => return None,
+        };
+        (rest.len() == length).then_some(kind)
+    }
+}
+
 fn join(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut key = vec![prefix];
     parts.iter().for_each(|part| key.extend_from_slice(part));

@@ -34,13 +34,18 @@ fn registers(height: u64, first: u32, count: u32) -> Effects {
     effects
 }
 
-fn apply(index: &Index, height: u64, first: u64, effects: &Effects) -> Result<(), Fatal> {
-    index.apply(&BlockWrites {
+fn place(height: u64, first: u64, effects: &Effects) -> Place {
+    let last = effects.history.iter().map(|(_, leaf)| leaf.0).max();
+    Place {
         height: Height(height),
         time_ms: TimeMs(height * 10),
-        first_leaf: LeafIndex(first),
-        effects,
-    })
+        log_before: TreeSize(first),
+        log_size: TreeSize(last.map_or(first, |last| last + 1)),
+    }
+}
+
+fn apply(index: &Index, height: u64, first: u64, effects: &Effects) -> Result<(), Fatal> {
+    index.apply(place(height, first, effects), effects)
 }
 
 #[test]
@@ -179,4 +184,135 @@ fn the_status_map_is_read_back() {
     })
     .unwrap();
     assert_eq!(found, effects.trie_entries());
+}
+
+/// An index with two blocks that nobody closed.
+fn unclosed(dir: &Path) {
+    let index = open(dir).index;
+    apply(&index, 0, 0, &Effects::default()).unwrap();
+    apply(&index, 1, 0, &registers(1, 0, 1_000)).unwrap();
+    apply(&index, 2, 1_000, &registers(2, 1_000, 10)).unwrap();
+}
+
+/// Writes past the index, as a crash leaves it behind.
+fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
+    let store = open_store(dir, CACHE).unwrap();
+    change(&store);
+    store.flush().unwrap();
+}
+
+fn why(dir: &Path) -> Unsound {
+    match check(dir, CHAIN, CACHE).unwrap() {
+        Checked::Unsound(why) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_index_that_was_not_closed_goes_on_if_all_of_it_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(
+        check(dir.path(), CHAIN, CACHE),
+        Ok(Checked::Nothing)
+    ));
+    unclosed(dir.path());
+    let found = check(dir.path(), CHAIN, CACHE).unwrap();
+    assert!(matches!(found, Checked::Sound(Height(2))), "{found:?}");
+    let opened = open(dir.path());
+    assert_eq!(opened.start, Start::Kept);
+    apply(&opened.index, 3, 1_010, &registers(3, 1_010, 10)).unwrap();
+    opened.index.close().unwrap();
+    assert!(matches!(
+        check(dir.path(), CHAIN, CACHE),
+        Ok(Checked::Nothing)
+    ));
+}
+
+#[test]
+fn of_a_block_that_was_not_applied_whole_nothing_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    unclosed(dir.path());
+    // A kill between the batches of block 3: its additions are there, the mark is not.
+    tamper(dir.path(), |store| {
+        let effects = registers(3, 1_010, 300);
+        let place = place(3, 1_010, &effects);
+        for (key, value) in writes::additions(&[place], &effects, TimeMs(0)) {
+            store.insert(key, value).unwrap();
+        }
+    });
+    let found = check(dir.path(), CHAIN, CACHE).unwrap();
+    assert!(matches!(found, Checked::Sound(Height(2))), "{found:?}");
+    let opened = open(dir.path());
+    let view = opened.index.view().unwrap();
+    assert_eq!(view.registration(&id(1_010)).unwrap(), None);
+    assert!(view.registration(&id(1_009)).unwrap().is_some());
+}
+
+#[test]
+fn an_index_that_lacks_or_changed_anything_does_not_go_on() {
+    let key = Entry::Registration(id(7)).encode();
+    let tampered = |change: &dyn Fn(&sled::Db)| {
+        let dir = tempfile::tempdir().unwrap();
+        unclosed(dir.path());
+        tamper(dir.path(), change);
+        let found = why(dir.path());
+        assert_eq!(open(dir.path()).start, Start::Empty);
+        found
+    };
+    let lost = tampered(&|store| drop(store.remove(&key).unwrap()));
+    assert!(matches!(lost, Unsound::Sum(Height(2))), "{lost:?}");
+    let changed = tampered(&|store| {
+        let mut value = store.get(&key).unwrap().unwrap().to_vec();
+        value[0] ^= 1;
+        store.insert(&key, value).unwrap();
+    });
+    assert!(matches!(changed, Unsound::Sum(Height(2))), "{changed:?}");
+    let foreign = tampered(&|store| drop(store.insert(b"x", b"y").unwrap()));
+    assert!(matches!(foreign, Unsound::Entry(_)), "{foreign:?}");
+    let unmarked = tampered(&|store| drop(store.remove(Entry::Applied.encode()).unwrap()));
+    assert!(matches!(unmarked, Unsound::Empty), "{unmarked:?}");
+    let dir = tempfile::tempdir().unwrap();
+    unclosed(dir.path());
+    let other = check(dir.path(), ChainId(Hash([5; 32])), CACHE).unwrap();
+    assert!(
+        matches!(other, Checked::Unsound(Unsound::Other)),
+        "{other:?}"
+    );
+}
+
+#[test]
+fn a_run_of_blocks_comes_to_what_they_come_to_one_by_one() {
+    let (one, many) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (apart, together) = (open(one.path()).index, open(many.path()).index);
+    let mut run = Run::default();
+    for height in 0..20 {
+        let first = u32::try_from(height).unwrap() * 100;
+        let mut effects = registers(height, first, 100);
+        let inclusion = Inclusion {
+            height: Height(height),
+            time_ms: TimeMs(height * 10),
+            first: LeafIndex(u64::from(first)),
+            count: 100,
+            not_after_ms: TimeMs(height * 10 + 40),
+        };
+        let hash = SubmissionHash(ledger::hash::sha256(&[&height.to_le_bytes()]));
+        effects.submissions.insert(hash, inclusion);
+        effects
+            .history
+            .push((id(0), LeafIndex(u64::from(first) + 1)));
+        apply(&apart, height, first.into(), &effects).unwrap();
+        run.push(place(height, first.into(), &effects), effects);
+    }
+    together.apply_run(&run).unwrap();
+    let all = |index: &Index| {
+        let guard = index.0.store.read().unwrap();
+        let store = guard.as_ref().unwrap();
+        store.iter().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    assert_eq!(all(&apart), all(&together));
+    drop((apart, together));
+    for dir in [one, many] {
+        let found = check(dir.path(), CHAIN, CACHE).unwrap();
+        assert!(matches!(found, Checked::Sound(Height(19))), "{found:?}");
+    }
 }

@@ -1,0 +1,112 @@
+//! The index of a node that did not end well, and what the node does while there is none: real processes, real files.
+
+use rustix::process::Signal;
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use tests::binaries::command;
+use tests::running::{Running, wait_for};
+use tests::{campaign, http, synthetic};
+
+const ALL: [usize; 4] = [0, 1, 2, 3];
+/// What a node says that went on with its index after a crash.
+const GOES_ON: &str = "holds all that was written: it goes on";
+const MADE_AGAIN: &str = "it is made again";
+
+/// What a node has logged since its newest start.
+fn newest_log(running: &Running, at: usize) -> String {
+    let log = running.log(at);
+    let newest = log.rsplit_once(" starting ").map(|(_, newest)| newest);
+    newest.unwrap_or(&log).to_owned()
+}
+
+#[test]
+fn after_a_kill_the_index_goes_on_and_a_damaged_one_is_made_again() {
+    let mut running = Running::with_nodes(&ALL);
+    for _ in 0..20 {
+        running.becomes_provable(0);
+    }
+    campaign::agree(&running.network).unwrap();
+    running.network.kill(1).unwrap();
+    running.start(&[1]);
+    let log = newest_log(&running, 1);
+    assert!(log.contains(GOES_ON), "{log}");
+    running.becomes_provable(1);
+    campaign::agree(&running.network).unwrap();
+    running.network.kill(1).unwrap();
+    let db = running.dir(1).join("data/index/sled/db");
+    let file = fs::File::options().write(true).open(&db).unwrap();
+    let length = file.metadata().unwrap().len();
+    for at in (0..length).step_by(512) {
+        file.write_all_at(&[0xa5; 64], at).unwrap();
+    }
+    running.start(&[1]);
+    let log = newest_log(&running, 1);
+    assert!(log.contains(MADE_AGAIN) && !log.contains(GOES_ON), "{log}");
+    running.becomes_provable(1);
+    campaign::agree(&running.network).unwrap();
+}
+
+/// Blocks that take some seconds to execute.
+const RECORDS: u64 = 150_000;
+
+#[test]
+fn while_the_index_is_made_blocks_and_tiles_are_served_and_the_rest_says_why_not() {
+    let mut running = Running::founded();
+    synthetic::fill(&running.network, 0, RECORDS, |_| ()).unwrap();
+    running.network.start(0).unwrap();
+    let api = running.api(0);
+    let get = |path: &str| http::get(api, path).unwrap();
+    wait_for("the node says that it makes its index", || {
+        let ready = http::get(api, "/readyz").ok()?;
+        ready.text().contains("index-rebuilding").then_some(())
+    });
+    let block = get("/v1/blocks/1?raw");
+    // Served as ever: that there is none is told by the checkpoint, which nobody has cosigned here.
+    let tile = get("/log/tile/0/000");
+    let status = running.status(0);
+    let keys = get("/v1/authorities");
+    let document = get("/v1/documents/00000000000000000000000000000000");
+    let missing = running.metric(0, "nachweis_index_blocks_missing");
+    // All that was asked while it was not ready.
+    assert!(
+        get("/readyz").text().contains("index-rebuilding"),
+        "ask for more records"
+    );
+    assert_eq!(block.status, 200);
+    assert!(tile.text().contains("no-tile"), "{}", tile.text());
+    assert_eq!(status["height"], RECORDS / 1_000);
+    assert!(missing > 0);
+    for refused in [keys, document] {
+        assert_eq!(refused.status, 503, "{}", refused.text());
+        assert!(
+            refused.text().contains("index-rebuilding"),
+            "{}",
+            refused.text()
+        );
+    }
+    // Told to stop it keeps what it has made, and the next start needs no look through it.
+    running.network.signal(0, Signal::TERM);
+    wait_for("it ends", || (!running.network.is_running(0)).then_some(()));
+    assert_eq!(running.network.exit_code(0), Some(0), "{}", running.log(0));
+    running.network.start(0).unwrap();
+    wait_for("the index stands", || {
+        let ready = http::get(api, "/readyz").ok()?;
+        (!ready.text().contains("index-rebuilding")).then_some(())
+    });
+    assert_eq!(get("/v1/authorities").status, 200);
+    assert_eq!(running.metric(0, "nachweis_index_blocks_missing"), 0);
+    let log = newest_log(&running, 0);
+    assert!(!log.contains("looked through"), "{log}");
+    running.network.stop(0).unwrap();
+    // A rebuild by hand comes to the same, and the audit finds nothing.
+    let mut reindex = command("nachweis-node").unwrap();
+    let reindex = reindex.args(["reindex", "--dir"]).arg(running.dir(0));
+    assert!(reindex.output().unwrap().status.success());
+    running.network.start(0).unwrap();
+    wait_for("it runs", || {
+        let answer = http::get(api, "/v1/authorities").ok()?;
+        (answer.status == 200).then_some(())
+    });
+    let log = newest_log(&running, 0);
+    assert!(!log.contains(MADE_AGAIN), "{log}");
+}
