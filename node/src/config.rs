@@ -107,14 +107,39 @@ pub struct Storage {
     pub index_cache_bytes: u64,
     /// Free bytes below which the node does not start and takes no submissions.
     pub min_free_bytes: u64,
-    /// Free bytes below which a running node stops.
-    pub stop_free_bytes: u64,
+    /// Free bytes below which a running node stops; `None`, as in older files, is a quarter of the above.
+    #[serde(default)]
+    pub stop_free_bytes: Option<u64>,
     /// Length of an archive segment, in bytes.
+    #[serde(default = "default_segment_bytes")]
     pub segment_bytes: u64,
     /// Pace of the scrub, in MiB per second; 0 = no scrub.
+    #[serde(default = "default_scrub_mib_per_s")]
     pub scrub_mib_per_s: u64,
     /// Pause between two passes of the scrub, in seconds.
+    #[serde(default = "default_scrub_pause_s")]
     pub scrub_pause_s: u64,
+}
+
+// What holds where a file of an older version lacks the key.
+
+const fn default_segment_bytes() -> u64 {
+    64 << 20
+}
+
+const fn default_scrub_mib_per_s() -> u64 {
+    4
+}
+
+const fn default_scrub_pause_s() -> u64 {
+    3_600
+}
+
+impl Storage {
+    /// Free bytes below which a running node stops.
+    pub fn stop_free_bytes(&self) -> u64 {
+        self.stop_free_bytes.unwrap_or(self.min_free_bytes / 4)
+    }
 }
 
 /// Receipts.
@@ -324,7 +349,7 @@ impl Config {
         )?;
         within(
             "storage.stop_free_bytes",
-            self.storage.stop_free_bytes,
+            self.storage.stop_free_bytes(),
             0,
             self.storage.min_free_bytes,
         )?;
@@ -390,7 +415,8 @@ pub fn template(network: &str, api: SocketAddr) -> String {
     let quoted = network.replace('\\', "\\\\").replace('"', "\\\"");
     format!(
         r#"# Configuration of nachweis-node. Every key is listed, with the value that is used. Paths are relative
-# to this file's folder. What all nodes must agree on is in the genesis, not here.
+# to this file's folder. What all nodes must agree on is in the genesis, not here. Older files may lack [sync], and in
+# [storage] segment_bytes, scrub_… and stop_free_bytes (then a quarter of min_free_bytes): what stands here holds.
 
 [api]
 # Address of the HTTP API. It speaks plain HTTP: put a TLS proxy before it if it leaves this machine.
@@ -521,5 +547,35 @@ mod tests {
         assert!(matches!(parse(&unknown), Err(ConfigError::Parse { .. })));
         let missing = default_text().replace("delta_ms = 150", "");
         assert!(matches!(parse(&missing), Err(ConfigError::Parse { .. })));
+    }
+
+    #[test]
+    fn a_file_of_an_older_version_gives_what_init_writes() {
+        let later = [
+            "stop_free_bytes",
+            "segment_bytes",
+            "scrub_mib_per_s",
+            "scrub_pause_s",
+        ];
+        let text = default_text();
+        let (before_sync, _) = text.split_once("[sync]").unwrap();
+        let is_later = |line: &&str| later.iter().any(|key| line.starts_with(key));
+        let older: Vec<&str> = before_sync.lines().filter(|line| !is_later(line)).collect();
+        assert_eq!(older.len() + later.len(), before_sync.lines().count());
+        let (older, mut new) = (parse(&older.join("\n")).unwrap(), parse(&text).unwrap());
+        assert_eq!(
+            older.storage.stop_free_bytes(),
+            new.storage.stop_free_bytes()
+        );
+        new.storage.stop_free_bytes = None;
+        assert_eq!((older.storage, older.sync), (new.storage, new.sync));
+    }
+
+    #[test]
+    fn an_older_file_with_a_small_reserve_is_taken() {
+        let small = default_text()
+            .replace("min_free_bytes = 268435456", "min_free_bytes = 1048576")
+            .replace("stop_free_bytes = 67108864", "");
+        assert_eq!(parse(&small).unwrap().storage.stop_free_bytes(), 262_144);
     }
 }

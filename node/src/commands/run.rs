@@ -296,7 +296,7 @@ impl<'a> Process<'a> {
             repaired,
         } = started;
         let data = Arc::clone(&recovered.chain.data);
-        let least = self.config.storage.stop_free_bytes;
+        let least = self.config.storage.stop_free_bytes();
         let prepared = Prepared::new(recovered, self.config, &signing)?;
         recovered_to(prepared.chain());
         let network = match early {
@@ -345,7 +345,7 @@ impl<'a> Process<'a> {
             recovered => recovered?,
         };
         let data = Arc::clone(&recovered.data);
-        let least = self.config.storage.stop_free_bytes;
+        let least = self.config.storage.stop_free_bytes();
         let follow = Follow::new(recovered);
         recovered_to(follow.chain());
         let (mesh, receivers) = self.network().await?;
