@@ -314,6 +314,9 @@ impl Driver {
                 bytes = self.journal_bytes,
                 "journal is pruned"
             );
+            if self.parts.journal.durable.is_damaged() {
+                tracing::warn!("the damaged journal is begun anew");
+            }
             Job::Prune(records)
         } else {
             Job::Batch {
@@ -327,14 +330,16 @@ impl Driver {
         }
     }
 
-    /// What the journal is to begin anew with, if it is long and all that was committed is archived.
+    /// What the journal is to begin anew with, if it is long or damaged and all that was committed is archived.
     fn snapshot(&self) -> Option<Vec<Record>> {
         let limit = self
             .parts
             .prune_bytes
             .max(self.pruned_bytes.saturating_mul(PRUNE_FACTOR));
         let committed = self.parts.engine.status().committed.height;
-        if self.journal_bytes < limit || *self.parts.archived.borrow() < committed {
+        let damaged = self.parts.journal.durable.is_damaged();
+        let due = damaged || self.journal_bytes >= limit;
+        if !due || *self.parts.archived.borrow() < committed {
             return None;
         }
         self.parts.engine.snapshot()

@@ -269,6 +269,7 @@ impl Prepared {
         let stop = CancellationToken::new();
         let scrub = Scrub {
             chain: chain.clone(),
+            journal: journal.durable(),
             pace: config.storage.scrub_mib_per_s.saturating_mul(1 << 20),
             pause: Duration::from_secs(config.storage.scrub_pause_s),
             stop: stop.clone(),

@@ -1,15 +1,16 @@
 //! The scrub: reads all that is archived again and again, slowly, so that damage is found while peers can still repair it.
 //!
 //! Every frame's checksum, every body against its header, every header's hash against the next block's parent, every
-//! leaf's hash against the log's hashes, and every tile of those against the level above. A bad block is entered into the
-//! archive's holes, from where [`crate::repair`] takes it; a bad hash of the log is written again from the blocks. It
-//! holds no lock while it reads, and drops the pages that it is about to read from the cache, so that the disk is asked.
+//! leaf's hash against the log's hashes, and every tile of those against the level above; and the journal's batches. A bad
+//! block is entered into the archive's holes, from where [`crate::repair`] takes it; a bad hash of the log is written again
+//! from the blocks; a bad journal is begun anew by the driver, with what the engine holds in memory. It holds no lock while it reads, and drops the pages that it is about to read from the cache, so that the disk is asked.
 
 use crate::chain::Chain;
 use crate::exit;
 use crate::storage::Fatal;
 use crate::storage::archive::{Part, ReadError};
 use crate::storage::files;
+use crate::storage::journal::Durable;
 use ledger::block::{Block, check_delivery};
 use ledger::frame::{FRAME_HEADER_LEN, FRAME_TRAILER_LEN, Payload};
 use ledger::hash::{BlockHash, Hash};
@@ -30,6 +31,7 @@ pub struct Progress {
     bytes: AtomicU64,
     findings: AtomicU64,
     mended: AtomicU64,
+    journal_findings: AtomicU64,
 }
 
 macro_rules! read {
@@ -51,7 +53,9 @@ read! {
     /// Damaged blocks and hashes found since the start.
     findings,
     /// Hashes of the log that were written again.
-    mended
+    mended,
+    /// Times that the journal was found to be damaged since the start.
+    journal_findings
 }
 
 /// The scrub; lives on a thread of its own.
@@ -59,6 +63,8 @@ read! {
 pub struct Scrub {
     /// What is read.
     pub chain: Chain,
+    /// What of the journal is durable.
+    pub journal: Durable,
     /// Bytes per second; 0 = off.
     pub pace: u64,
     /// Pause between two passes.
@@ -82,12 +88,28 @@ impl Scrub {
     }
 
     fn pass(&self) -> Result<(), Stopped> {
+        self.journal()?;
         let mut parent: Option<(Height, BlockHash)> = None;
         for part in self.chain.archive().parts() {
             files::forget_cached(&part.file);
             self.part(&part, &mut parent)?;
         }
         self.tiles()
+    }
+
+    /// The journal is short, and read at once.
+    fn journal(&self) -> Result<(), Stopped> {
+        let begin = Instant::now();
+        match self.journal.check() {
+            Ok(bytes) => self.rest(bytes, begin),
+            Err(damage) => {
+                let findings = &self.chain.scrub().journal_findings;
+                findings.fetch_add(1, Ordering::Relaxed);
+                let error = exit::Chain(&damage);
+                tracing::error!(%error, "the journal on disk is damaged: it is written anew from memory");
+                Ok(())
+            }
+        }
     }
 
     fn part(&self, part: &Part, parent: &mut Option<(Height, BlockHash)>) -> Result<(), Stopped> {

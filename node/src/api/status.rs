@@ -174,6 +174,11 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
             "Runs of log hashes written again.",
             scrub.mended(),
         ),
+        (
+            "journal_damaged",
+            "Times that the scrub found the journal damaged, which is then written anew.",
+            scrub.journal_findings(),
+        ),
     ]);
     let text = app.metrics.encode(&counted, &of_peers(&app, &mesh));
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()

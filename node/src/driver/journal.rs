@@ -3,7 +3,7 @@
 use crate::chain::Chain;
 use crate::exit;
 use crate::storage::Fatal;
-use crate::storage::journal::Journal;
+use crate::storage::journal::{Durable, Journal};
 use consensus::{Record, Seq};
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -38,6 +38,8 @@ pub struct Port {
     pub jobs: mpsc::Sender<Job>,
     /// Answers out.
     pub done: mpsc::Receiver<Done>,
+    /// What the scrub finds of it.
+    pub durable: Durable,
 }
 
 /// Starts the thread that writes; it ends with the port.
@@ -47,11 +49,17 @@ pub fn spawn(
 ) -> std::io::Result<(Port, std::thread::JoinHandle<()>)> {
     let (jobs, work) = mpsc::channel(1);
     let (answers, done) = mpsc::channel(1);
+    let durable = journal.durable();
     let write = move || write(&chain, journal, work, &answers);
     let thread = std::thread::Builder::new()
         .name("journal".into())
         .spawn(write)?;
-    Ok((Port { jobs, done }, thread))
+    let port = Port {
+        jobs,
+        done,
+        durable,
+    };
+    Ok((port, thread))
 }
 
 fn write(

@@ -184,6 +184,18 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(path).named(Operation::Read, path)
 }
 
+/// A whole file, from the disk and not from the cache where the kernel can.
+///
+/// # Errors
+/// [`FileError`].
+pub fn read_from_disk(path: &Path) -> Result<Vec<u8>, FileError> {
+    let mut file = File::open(path).named(Operation::Open, path)?;
+    forget_cached(&file);
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut file, &mut bytes).named(Operation::Read, path)?;
+    Ok(bytes)
+}
+
 /// The first `most` bytes of a file, or all if it has fewer.
 ///
 /// # Errors

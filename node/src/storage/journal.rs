@@ -5,8 +5,11 @@
 //! judged by [`ledger::journal::recover`]; this module cuts what was never acknowledged and refuses the
 //! rest. It does not know what a record says.
 
+mod check;
+
 use super::Fatal;
 use super::files::{self, DirectoryLock, DurableFile, FileError};
+pub use check::{Damage, Durable};
 use ledger::hash::Tag;
 use ledger::journal::{
     self as layout, Corrupt, Head, JournalId, MAX_BATCH_LEN, Magic, Opening, Origin, SegmentHeader,
@@ -30,6 +33,7 @@ pub struct Journal {
     pending: Vec<Vec<u8>>,
     pending_bytes: usize,
     segment_bytes: u64,
+    durable: Durable,
     _lock: DirectoryLock,
 }
 
@@ -168,8 +172,10 @@ impl Journal {
             pending: Vec::new(),
             pending_bytes: 0,
             segment_bytes,
+            durable: Durable::new(dir),
             _lock: lock,
         };
+        journal.tell_durable();
         let origin = head.segment.origin;
         Ok(Opened {
             journal,
@@ -220,6 +226,7 @@ impl Journal {
             }
             self.write_pending()?;
             self.file.sync_data()?;
+            self.tell_durable();
         }
         Ok(Seq(self.head.next.0.saturating_sub(1)))
     }
@@ -238,6 +245,7 @@ impl Journal {
         self.write_pending()?;
         self.file.sync_data()?;
         let keep = self.head.segment.number;
+        self.durable.renew(&[keep], self.file.len());
         for number in std::mem::take(&mut self.segments) {
             if number == keep {
                 self.segments.push(number);
@@ -247,6 +255,15 @@ impl Journal {
         }
         self.closed_bytes = 0;
         Ok(())
+    }
+
+    /// What is durable, for whoever reads it beside the writer.
+    pub fn durable(&self) -> Durable {
+        self.durable.clone()
+    }
+
+    fn tell_durable(&self) {
+        self.durable.grow(&self.segments, self.file.len());
     }
 
     /// Bytes of all segments: prune when this is large.
