@@ -6,7 +6,7 @@
 use crate::binaries::run;
 use crate::http;
 use crate::load::{self, Maker};
-use crate::network::Network;
+use crate::network::{End, Network};
 use crate::replay::{self, Summary};
 use ledger::hash::SubmissionHash;
 use std::collections::BTreeSet;
@@ -25,6 +25,14 @@ const SENDERS: usize = 3;
 const AGREE_WITHIN: Duration = Duration::from_secs(60);
 /// How long a sender rests after a node did not answer.
 const REST: Duration = Duration::from_millis(100);
+/// How long the end of a process may take to be known.
+const REAPED_WITHIN: Duration = Duration::from_secs(10);
+/// What a node says of a validator that signed twice.
+pub const SIGNED_TWICE: &str = "signed two votes that exclude each other";
+/// What a node says when its journal or its guard is not what it had synced.
+pub const VOICE_LOST: [&str; 2] = ["its journal is lost", "guard is lost"];
+/// What it says when the archive is not.
+pub const ARCHIVE_LOST: [&str; 2] = ["damage: ", "blocks behind it had been archived"];
 
 /// A small seeded generator (splitmix64): what a campaign draws from.
 #[derive(Clone, Debug)]
@@ -57,14 +65,18 @@ impl Draw {
 
 /// Senders that post registrations to random nodes until they are stopped.
 #[derive(Debug)]
-struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<Mutex<BTreeSet<SubmissionHash>>>,
     senders: Vec<JoinHandle<Result<()>>>,
 }
 
 impl Load {
-    fn start(network: &Network, seed: u64) -> Result<Self> {
+    /// Starts them; what they send is drawn from the seed.
+    ///
+    /// # Errors
+    /// If the network's keys cannot be read.
+    pub fn start(network: &Network, seed: u64) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
         let apis: Vec<SocketAddr> = network.manifest().nodes.iter().map(|n| n.api).collect();
@@ -95,7 +107,10 @@ impl Load {
     }
 
     /// Ends the load; the submissions that a node reported as final.
-    fn stop(self) -> Result<BTreeSet<SubmissionHash>> {
+    ///
+    /// # Errors
+    /// If a sender failed.
+    pub fn stop(self) -> Result<BTreeSet<SubmissionHash>> {
         self.stop.store(true, Ordering::Relaxed);
         for sender in self.senders {
             let ended = sender.join();
@@ -171,6 +186,7 @@ pub fn power_cuts(network: &mut Network, cuts: u64, seed: u64) -> Result<Outcome
             if network.is_running(at) {
                 continue;
             }
+            cut_by_the_shim(network, at)?;
             hit += 1;
             last = Instant::now();
             let environment = cut_after(network, at, &shim, &mut draw);
@@ -192,6 +208,23 @@ pub fn power_cuts(network: &mut Network, cuts: u64, seed: u64) -> Result<Outcome
     conclude(network, load, hit, recoveries)
 }
 
+/// A node that ended by itself is not one whose power was cut: it refuses something that a person would have to mend.
+fn cut_by_the_shim(network: &Network, at: usize) -> Result<()> {
+    let deadline = Instant::now() + REAPED_WITHIN;
+    loop {
+        match network.ended(at) {
+            Some(End::Signal) => return Ok(()),
+            Some(End::Code(code)) => {
+                let node = &network.manifest().nodes[at];
+                let message = format!("{} ended by itself with {code}", node.authority);
+                return Err(Error::other(message));
+            }
+            None if Instant::now() > deadline => return Err(Error::other("no end is known")),
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
+
 fn cut_after(
     network: &Network,
     at: usize,
@@ -203,12 +236,10 @@ fn cut_after(
         0 => draw.between(1, 60),
         _ => draw.between(60, 1_500),
     };
+    let data = network.manifest().nodes[at].dir.join("data");
     vec![
         ("LD_PRELOAD", shim.display().to_string()),
-        (
-            "CUT_DIR",
-            network.manifest().nodes[at].dir.display().to_string(),
-        ),
+        ("CUT_DIR", data.display().to_string()),
         ("CUT_AFTER", after.to_string()),
         ("CUT_SEED", draw.next().to_string()),
     ]
@@ -252,6 +283,7 @@ fn conclude(
     let acknowledged = load.stop()?;
     agree(network)?;
     let chain = audit(network, &acknowledged)?;
+    nothing_was_lost(network)?;
     recoveries.sort();
     Ok(Outcome {
         faults,
@@ -259,6 +291,29 @@ fn conclude(
         chain,
         recoveries,
     })
+}
+
+/// No node said at any of its starts that something was gone which it had synced.
+fn nothing_was_lost(network: &Network) -> Result<()> {
+    for node in &network.manifest().nodes {
+        says_none_of(&node.dir, &VOICE_LOST)?;
+        says_none_of(&node.dir, &ARCHIVE_LOST)?;
+    }
+    Ok(())
+}
+
+/// Looks through a node's log for sentences that must not be there.
+///
+/// # Errors
+/// The first line that has one, or the log cannot be read.
+pub fn says_none_of(node: &Path, sentences: &[&str]) -> Result<()> {
+    let log = std::fs::read(node.join("log"))?;
+    let log = String::from_utf8_lossy(&log);
+    let mut lines = log.lines();
+    match lines.find(|line| sentences.iter().any(|sentence| line.contains(sentence))) {
+        Some(line) => Err(Error::other(format!("{}: {line}", node.display()))),
+        None => Ok(()),
+    }
 }
 
 /// Waits until every node serves the same checkpoint.
@@ -291,8 +346,8 @@ pub fn agree(network: &Network) -> Result<()> {
     }
 }
 
-/// Stops every node, replays every archive from genesis, looks for every acknowledged submission, and has
-/// `nachweis audit` come to the same.
+/// Stops every node, replays every archive from genesis, looks for every acknowledged submission and for evidence that a
+/// validator signed twice, and has `nachweis audit` come to the same.
 ///
 /// # Errors
 /// The first fault, difference or loss.
@@ -308,6 +363,11 @@ pub fn audit(network: &mut Network, acknowledged: &BTreeSet<SubmissionHash>) -> 
             let message = format!("{} lost {lost} of {of} acknowledged", node.authority);
             return Err(Error::other(message));
         }
+        if found.evidence > 0 {
+            let message = format!("{} has evidence that somebody signed twice", node.authority);
+            return Err(Error::other(message));
+        }
+        says_none_of(&node.dir, &[SIGNED_TWICE])?;
         same_by_program(network, at, &found)?;
         match &first {
             Some(other) if *other != found => {

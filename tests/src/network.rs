@@ -98,8 +98,17 @@ pub struct Network {
     exits: Exits,
 }
 
-/// Exit codes by process number.
-type Exits = Arc<Mutex<BTreeMap<u32, Option<i32>>>>;
+/// How processes ended, by process number.
+type Exits = Arc<Mutex<BTreeMap<u32, End>>>;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this code.
+    Code(i32),
+    /// By a signal.
+    Signal,
+}
 
 impl Network {
     /// Founds a network in an empty or new folder; starts nothing.
@@ -273,9 +282,17 @@ impl Network {
 
     /// The exit code with which a node's last process ended by itself; `None` while it runs, or if a signal ended it.
     pub fn exit_code(&self, at: usize) -> Option<i32> {
+        match self.ended(at)? {
+            End::Code(code) => Some(code),
+            End::Signal => None,
+        }
+    }
+
+    /// How a node's last process ended; `None` while it runs, and for a moment after its end.
+    pub fn ended(&self, at: usize) -> Option<End> {
         let pid = u32::try_from(self.manifest.nodes[at].process?.pid).ok()?;
         let exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
-        exits.get(&pid).copied().flatten()
+        exits.get(&pid).copied()
     }
 
     /// Sends a signal to a node's process, if it runs.
@@ -360,9 +377,9 @@ impl Network {
 /// Waits for a child in a thread of its own, so that it does not stay as a zombie.
 fn reap(mut child: std::process::Child, exits: Exits) {
     std::thread::spawn(move || {
-        let ended = child.wait().ok();
+        let code = child.wait().ok().and_then(|status| status.code());
         let mut exits = exits.lock().unwrap_or_else(PoisonError::into_inner);
-        exits.insert(child.id(), ended.and_then(|status| status.code()));
+        exits.insert(child.id(), code.map_or(End::Signal, End::Code));
     });
 }
 

@@ -34,6 +34,8 @@ pub struct Summary {
     pub registrations: u64,
     /// Hash of every submission in it.
     pub submissions: BTreeSet<SubmissionHash>,
+    /// Pairs of votes that exclude each other.
+    pub evidence: u64,
 }
 
 /// Replays the archive below a node's directory. The node must not run.
@@ -46,15 +48,18 @@ pub fn archive(node: &Path) -> Result<Summary> {
     for file in restarts(&node.join("data/archive"))? {
         replay.go_on_by(&file).map_err(Error::other)?;
     }
-    let mut submissions = BTreeSet::new();
+    let (mut submissions, mut evidence) = (BTreeSet::new(), 0);
     for payload in payloads(&node.join("data/archive"))? {
         replay
             .push(&payload, &mut UnwrapErr(SysRng))
             .map_err(Error::other)?;
         let block = Block::decode(&payload.block).map_err(Error::other)?;
         for item in block.body.parse().map_err(Error::other)? {
-            if let Item::Submission(submission) = item {
-                submissions.insert(submission.hash());
+            match item {
+                Item::Submission(submission) => {
+                    submissions.insert(submission.hash());
+                }
+                Item::Evidence(_) => evidence += 1,
             }
         }
     }
@@ -71,6 +76,7 @@ pub fn archive(node: &Path) -> Result<Summary> {
         status_root: end.tip.trie.root(),
         registrations: u64::try_from(registrations).map_err(Error::other)?,
         submissions,
+        evidence,
     })
 }
 
