@@ -3,8 +3,8 @@
  * Preloaded into a node by the tests. It watches regular files below one folder. Before a write it keeps the old
  * contents of each 4 KiB page that the write touches; a successful fsync or fdatasync of that file forgets them. At
  * the N-th write it plays a disk that lost its power: each kept page goes back to its old contents with probability
- * 1/2, growth of a file since its last sync is cut off with probability 1/2 (to any page), a file made or renamed
- * without a sync of its folder afterwards is undone with probability 1/2. Then the process is gone, as by kill -9.
+ * 1/2, growth of a file since its last sync is cut off with probability 1/2 (to any page), a file made, renamed or
+ * removed without a sync of its folder afterwards is undone with probability 1/2. Then the process is gone, as by kill -9.
  *
  * sync_file_range makes nothing durable here: it flushes neither the file's length nor the disk's cache. What it does
  * not play: pages of a synced file that rot, and writes through memory maps (the node has none).
@@ -13,56 +13,25 @@
  *   CUT_AFTER  number of writes to them after which the power goes; 0 = never
  *   CUT_SEED   seed of what is lost
  */
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/types.h>
-#include <unistd.h>
+#include "shim.h"
 
 #define PAGE 4096
-/* Old contents of a renamed-over file are kept up to this size. */
+/* Old contents of a file that was renamed over or removed are kept up to this size. */
 #define MAX_KEPT (1 << 20)
 
 struct page { off_t at; ssize_t len; unsigned char old[PAGE]; struct page *next; };
 /* A file with writes since its last sync. */
 struct file { dev_t dev; ino_t ino; off_t synced_len; char path[PATH_MAX]; struct page *pages; struct file *next; };
-/* A folder's change that was not synced: `name` was made, or took the place of `old` by a rename. */
+/* A folder's change that was not synced: `name` was made, or `old` was replaced or removed. */
 struct entry { char name[PATH_MAX]; int had; size_t len; unsigned char *old; struct entry *next; };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct file *files;
 static struct entry *entries;
-static char dir[PATH_MAX];
-static size_t dir_len;
 static uint64_t writes, cut_after, seed;
 
-static ssize_t (*real_write)(int, const void *, size_t);
-static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
-static int (*real_fsync)(int), (*real_fdatasync)(int), (*real_ftruncate)(int, off_t);
-static int (*real_rename)(const char *, const char *);
-static int (*real_open)(const char *, int, ...), (*real_openat)(int, const char *, int, ...);
-
 __attribute__((constructor)) static void init(void) {
-    real_write = dlsym(RTLD_NEXT, "write");
-    real_pwrite = dlsym(RTLD_NEXT, "pwrite64");
-    real_fsync = dlsym(RTLD_NEXT, "fsync");
-    real_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
-    real_ftruncate = dlsym(RTLD_NEXT, "ftruncate64");
-    real_rename = dlsym(RTLD_NEXT, "rename");
-    real_open = dlsym(RTLD_NEXT, "open64");
-    real_openat = dlsym(RTLD_NEXT, "openat64");
-    const char *value = getenv("CUT_DIR");
-    if (value && realpath(value, dir)) dir_len = strlen(dir);
+    watch_below("CUT_DIR");
+    const char *value;
     if ((value = getenv("CUT_AFTER"))) cut_after = strtoull(value, NULL, 10);
     if ((value = getenv("CUT_SEED"))) seed = strtoull(value, NULL, 10) * 2654435761u + 1;
 }
@@ -70,19 +39,6 @@ __attribute__((constructor)) static void init(void) {
 static uint64_t draw(void) { /* xorshift64* */
     seed ^= seed >> 12; seed ^= seed << 25; seed ^= seed >> 27;
     return seed * 2685821657736338717ull >> 16;
-}
-
-static int below(const char *path) {
-    return dir_len && strncmp(path, dir, dir_len) == 0 && path[dir_len] == '/';
-}
-
-static int path_of(int fd, char *path) {
-    char link[64];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t len = readlink(link, path, PATH_MAX - 1);
-    if (len <= 0) return 0;
-    path[len] = 0;
-    return below(path);
 }
 
 /* The watched file behind a descriptor; with `make`, it begins to be watched. */
@@ -139,8 +95,8 @@ static void lose_file(struct file *f) {
 
 static void lose_entry(struct entry *e) {
     if (!(draw() & 1)) return;
-    if (!e->had) { unlink(e->name); return; }
-    int fd = real_open(e->name, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    if (!e->had) { real_unlink(e->name); return; }
+    int fd = real_open(e->name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0) return;
     if (e->len) real_write(fd, e->old, e->len);
     real_fsync(fd);
@@ -180,7 +136,6 @@ ssize_t pwrite64(int fd, const void *buf, size_t count, off_t at) {
     pthread_mutex_unlock(&lock);
     return done;
 }
-ssize_t pwrite(int fd, const void *buf, size_t count, off_t at) { return pwrite64(fd, buf, count, at); }
 
 int ftruncate64(int fd, off_t len) {
     pthread_mutex_lock(&lock);
@@ -194,7 +149,6 @@ int ftruncate64(int fd, off_t len) {
     pthread_mutex_unlock(&lock);
     return done;
 }
-int ftruncate(int fd, off_t len) { return ftruncate64(fd, len); }
 
 static int synced(int fd, int (*sync)(int)) {
     pthread_mutex_lock(&lock);
@@ -204,10 +158,7 @@ static int synced(int fd, int (*sync)(int)) {
     struct file *f = done ? NULL : file_of(fd, 0);
     if (f) forget_pages(f);
     else if (!done && dir_len && !fstat(fd, &st) && S_ISDIR(st.st_mode)) {
-        char link[64];
-        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-        ssize_t len = readlink(link, path, PATH_MAX - 1);
-        path[len > 0 ? len : 0] = 0;
+        path_of(fd, path);
         for (struct entry **at = &entries; *at;) {
             struct entry *e = *at;
             const char *slash = strrchr(e->name, '/');
@@ -255,6 +206,17 @@ int rename(const char *from, const char *to) {
     return done;
 }
 
+/* A removed name may be there again; folders that are removed as a whole (unlinkat, rmdir) stay away. */
+int unlink(const char *name) {
+    if (!dir_len) return real_unlink(name);
+    pthread_mutex_lock(&lock);
+    struct stat st;
+    if (!stat(name, &st) && S_ISREG(st.st_mode) && st.st_size <= MAX_KEPT) note_entry(name, 1, name);
+    int done = real_unlink(name);
+    pthread_mutex_unlock(&lock);
+    return done;
+}
+
 static int opened(int fd, const char *name, int existed, int flags) {
     if (fd >= 0 && dir_len && (flags & O_CREAT) && !existed) note_entry(name, 0, NULL);
     return fd;
@@ -267,10 +229,6 @@ int open64(const char *name, int flags, ...) {
     int fd = opened(real_open(name, flags, mode), name, existed, flags);
     pthread_mutex_unlock(&lock);
     return fd;
-}
-int open(const char *name, int flags, ...) {
-    va_list rest; va_start(rest, flags); mode_t mode = va_arg(rest, mode_t); va_end(rest);
-    return open64(name, flags, mode);
 }
 int openat64(int at, const char *name, int flags, ...) {
     va_list rest; va_start(rest, flags); mode_t mode = va_arg(rest, mode_t); va_end(rest);
