@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::campaign;
-use tests::failing_disk::{self, Kind};
+use tests::failing_disk::{self, Breadth, Fault};
 use tests::http;
 use tests::load::{self, Maker};
 use tests::replay;
@@ -84,6 +84,37 @@ fn the_scrub_finds_a_planted_flip_and_repairs_it_unasked() {
     running.network.stop_all().unwrap();
     let chains = ALL.map(|at| replay::archive(running.dir(at)).unwrap());
     assert!(chains.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+/// Without the scrub, the next start would find a journal that forgot, or none that it may rely on.
+#[test]
+fn a_flip_in_the_journal_is_found_while_running_and_the_next_start_votes_as_ever() {
+    let mut running = network();
+    let folder = running.dir(1).join("data/journal");
+    let segment = || {
+        let mut names = fs::read_dir(&folder).unwrap();
+        names.next().unwrap().unwrap().path()
+    };
+    let before = segment();
+    // In the last batch: by its bytes alone nobody could tell it from a torn one.
+    let length = fs::metadata(&before).unwrap().len();
+    flip(&before, usize::try_from(length).unwrap() - 40);
+    wait_for("the flip is found", || {
+        (running.metric(1, "nachweis_journal_damaged_total") == 1).then_some(())
+    });
+    wait_for("the journal is begun anew", || {
+        (!before.exists()).then_some(())
+    });
+    assert!(running.log(1).contains("the journal on disk is damaged"));
+    running.network.kill(1).unwrap();
+    fs::write(running.dir(1).join("log"), []).unwrap();
+    running.start(&[1]);
+    for lost in ["its journal is lost", "torn end was cut off"] {
+        assert!(!running.log(1).contains(lost), "{}", running.log(1));
+    }
+    // It votes: without it there is no quorum.
+    running.network.kill(3).unwrap();
+    running.becomes_provable(1);
 }
 
 #[test]
@@ -258,11 +289,11 @@ fn a_disk_that_fills_up_refuses_submissions_then_stops_cleanly() {
     drop(disk);
 }
 
-/// Every seventh call, on a full disk: which calls these are differs a little from run to run.
 #[test]
 fn a_write_of_a_commit_may_fail_and_the_restart_is_clean() {
     let mut running = Running::with_nodes(&ALL);
-    let cases = failing_disk::enumerate(&mut running.network, &[Kind::Full], 7).unwrap();
+    let cases = failing_disk::enumerate(&mut running.network, Breadth::Slice, |_, _| ());
+    let cases = cases.unwrap();
     println!("{cases:?}");
     assert!(cases.iter().any(|case| case.exit == 74));
 }
@@ -270,13 +301,12 @@ fn a_write_of_a_commit_may_fail_and_the_restart_is_clean() {
 #[test]
 fn every_write_of_a_commit_may_fail_and_the_restart_is_clean_slow() {
     let mut running = Running::with_nodes(&ALL);
-    let kinds = [Kind::Full, Kind::Error, Kind::Short];
-    let cases = failing_disk::enumerate(&mut running.network, &kinds, 1).unwrap();
-    for part in ["journal/", "archive/", "guard"] {
-        let hit = |case: &&failing_disk::Case| case.exit == 74 && case.call.contains(part);
-        assert!(
-            cases.iter().any(|case| hit(&case)),
-            "no failed write of {part} ended the node"
-        );
+    let cases = failing_disk::enumerate(&mut running.network, Breadth::Whole, |_, _| ());
+    let cases = cases.unwrap();
+    for file in ["journal", "archive", "guard"] {
+        let mut of_file = cases.iter().filter(|case| case.point.file == file);
+        let ended = of_file.all(|case| case.exit == 74 || case.fault == Fault::Short);
+        assert!(ended, "a node went on after a failed call on {file}");
+        assert!(cases.iter().any(|case| case.point.file == file), "{file}");
     }
 }
