@@ -3,38 +3,61 @@
 //!
 //! The other validators run. After each flip the node is started, and everything that it serves from its first answer on is
 //! compared with what it served before; a damaged archive must be whole again at the end. Segments are short, so that most
-//! flips of the archive hit a sealed one. Not flipped: `node.toml`, which is the operator's own text.
+//! flips of the archive hit a sealed one. No file is left out: one that belongs to no kind is an error.
+//!
+//! An idle node signs nothing, so what it would sign is seen under load: there the node is killed, one bit of its journal,
+//! guard or configuration is flipped as they are at that moment, and it goes on voting among the others, who remember what
+//! it voted for before. Evidence of two votes that exclude each other ends the campaign.
 
 use crate::binaries::command;
-use crate::campaign::{self, Draw};
+use crate::campaign::{self, Draw, Load};
 use crate::http;
 use crate::load::{self, Maker};
 use crate::network::Network;
 use ledger::frame::Payload;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::{Error, Result};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// What is flipped, below a node's directory; each kind as often as any other.
-const KINDS: [&str; 9] = [
+/// What is flipped, below a node's directory; each kind as often as any other, one kind after the other. Last come those
+/// after which the node's key may go on without its journal: the kept one is then an old one, and is found out as such.
+pub const KINDS: [&str; 11] = [
     "data/archive",
-    "data/journal",
     "data/log",
     "data/index",
     "data/guard",
     "data/checkpoint",
     "data/chain",
     "genesis.nachweis",
+    OUTPUT,
     "keys",
+    CONFIGURATION,
+    "data/journal",
 ];
+/// The operator's own text: a flip in it may be another setting.
+const CONFIGURATION: &str = "node.toml";
+/// What the process printed: no program reads it.
+const OUTPUT: &str = "log";
+/// What is flipped under load: what a node would sign hangs on these.
+const UNDER_LOAD: [(&str, &str); 3] = [
+    ("data/journal", "data/journal, under load"),
+    ("data/guard", "data/guard, under load"),
+    ("data/checkpoint", "data/checkpoint, under load"),
+];
+/// One of so many flips is made under load.
+const LOADED_EVERY: u64 = 10;
+/// Most starts in a minute: the others keep out, for longer each time, who connects more than 60 times in one.
+const STARTS: usize = 45;
+const MINUTE: Duration = Duration::from_secs(60);
+/// What a validator says once it votes.
+const VOTES: &str = "standing=votes";
 /// The node whose files rot.
 const VICTIM: usize = 0;
 /// How long a node may take to serve everything again, or to refuse.
 const WITHIN: Duration = Duration::from_secs(60);
-/// What the others say of a validator that signed twice.
-const SIGNED_TWICE: &str = "signed two votes that exclude each other";
 
 /// What became of a flip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,9 +89,10 @@ pub fn run(
         network.configure(at, &[("segment_bytes", "4096")])?;
     }
     let documents = fill(network)?;
+    let loaded = flips / LOADED_EVERY;
     let node = network.manifest().nodes[VICTIM].dir.clone();
     let paths = paths(network, &documents)?;
-    let right = served(network, &paths);
+    let right = served(network.manifest().nodes[VICTIM].api, &paths);
     if right.len() != paths.len() {
         return Err(Error::other(
             "not everything is served before the first flip",
@@ -83,24 +107,41 @@ pub fn run(
         kept,
         paths,
         right,
+        starts: VecDeque::new(),
     };
+    rot.every_file_is_of_a_kind()?;
     let mut draw = Draw::new(seed);
     let mut table = Table::new();
-    for flip in 0..flips {
-        let kind = KINDS[usize::try_from(flip).unwrap_or_default() % KINDS.len()];
+    let cold = flips.saturating_sub(loaded);
+    for flip in 0..cold {
+        let kinds = u64::try_from(KINDS.len()).unwrap_or(u64::MAX);
+        let kind = KINDS[usize::try_from(flip * kinds / cold).unwrap_or_default()];
         let place = rot.flip(kind, &mut draw)?;
         let wrong = |error| Error::other(format!("seed {seed}, {place}: {error}"));
         let fate = rot.fate(kind).map_err(wrong)?;
         *table.entry((kind, fate)).or_default() += 1;
         tell(flip + 1);
     }
-    let others = rot.network.manifest().nodes.iter().skip(1);
-    for other in others {
-        let log = fs::read_to_string(other.dir.join("log"))?;
-        if let Some(line) = log.lines().find(|line| line.contains(SIGNED_TWICE)) {
-            return Err(Error::other(line.to_owned()));
-        }
+    rot.put_back()?;
+    let load = Load::start(rot.network, seed)?;
+    rot.start()?;
+    rot.votes()?;
+    for flip in cold..flips {
+        let (kind, shown) =
+            UNDER_LOAD[usize::try_from(flip).unwrap_or_default() % UNDER_LOAD.len()];
+        std::thread::sleep(Duration::from_millis(draw.between(50, 500)));
+        rot.network.kill(VICTIM)?;
+        fs::remove_file(rot.node.join(OUTPUT))?;
+        let place = rot.flip_one(kind, &mut draw)?;
+        let wrong = |error| Error::other(format!("seed {seed}, under load, {place}: {error}"));
+        let fate = rot.fate_under_load().map_err(wrong)?;
+        *table.entry((shown, fate)).or_default() += 1;
+        tell(flip + 1);
     }
+    let acknowledged = load.stop()?;
+    campaign::agree(rot.network)?;
+    // No evidence of two votes among it.
+    campaign::audit(rot.network, &acknowledged)?;
     Ok(table)
 }
 
@@ -110,14 +151,41 @@ struct Rot<'a> {
     kept: PathBuf,
     paths: Vec<String>,
     right: BTreeMap<String, Vec<u8>>,
+    /// When the node was started, in the last minute.
+    starts: VecDeque<Instant>,
 }
 
 impl Rot<'_> {
-    /// Puts the node's files back as they were and flips one bit of one of them; says where.
-    fn flip(&self, kind: &str, draw: &mut Draw) -> Result<String> {
+    fn every_file_is_of_a_kind(&self) -> Result<()> {
+        let mut files = Vec::new();
+        files_below(&self.kept, &mut files)?;
+        for (file, _) in files {
+            let name = file.strip_prefix(&self.kept).unwrap_or(&file);
+            if !KINDS.iter().any(|kind| name.starts_with(kind)) {
+                return Err(Error::other(format!("no kind has {}", name.display())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the node's files back as they were.
+    fn put_back(&self) -> Result<()> {
         fs::remove_dir_all(&self.node)?;
-        copy(&self.kept, &self.node)?;
-        fs::remove_file(self.node.join("log"))?;
+        copy(&self.kept, &self.node)
+    }
+
+    /// Puts the node's files back and flips one bit of one of them; says where.
+    fn flip(&self, kind: &str, draw: &mut Draw) -> Result<String> {
+        self.put_back()?;
+        let place = self.flip_one(kind, draw)?;
+        if kind != OUTPUT {
+            fs::remove_file(self.node.join(OUTPUT))?;
+        }
+        Ok(place)
+    }
+
+    /// Flips one bit of the files of a kind, as they are.
+    fn flip_one(&self, kind: &str, draw: &mut Draw) -> Result<String> {
         let mut files = Vec::new();
         files_below(&self.node.join(kind), &mut files)?;
         files.sort();
@@ -136,10 +204,59 @@ impl Rot<'_> {
         };
         let bit = draw.below(8);
         let mut bytes = fs::read(&file)?;
+        // The index is mostly room that was never written: half of its flips hit what was.
+        let written: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+        if kind == "data/index" && draw.below(2) == 0 && !written.is_empty() {
+            at = written[draw.below(written.len())];
+        }
         bytes[at] ^= 1 << bit;
         fs::write(&file, bytes)?;
         let name = file.strip_prefix(&self.node).unwrap_or(&file).display();
         Ok(format!("{name}, byte {at}, bit {bit}"))
+    }
+
+    /// Where the node listens: a flip of its configuration may have moved it.
+    fn api(&self) -> SocketAddr {
+        let configured = node::config::Config::load(&self.node);
+        let written = self.network.manifest().nodes[VICTIM].api;
+        configured.map_or(written, |config| config.api.listen)
+    }
+
+    /// Starts the node, no sooner than the others let it.
+    fn start(&mut self) -> Result<()> {
+        if self.starts.len() >= STARTS
+            && let Some(first) = self.starts.pop_front()
+        {
+            std::thread::sleep(MINUTE.saturating_sub(first.elapsed()));
+        }
+        self.starts.push_back(Instant::now());
+        self.network.start(VICTIM)
+    }
+
+    /// Waits until the node says that it votes.
+    fn votes(&self) -> Result<()> {
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            let log = fs::read(self.node.join(OUTPUT)).unwrap_or_default();
+            if String::from_utf8_lossy(&log).contains(VOTES) {
+                return Ok(());
+            }
+            if !self.network.is_running(VICTIM) || Instant::now() > deadline {
+                let log = String::from_utf8_lossy(&log);
+                return Err(Error::other(format!(
+                    "it does not vote within a minute: {log}"
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The node must vote again, if need be once the others have answered.
+    fn fate_under_load(&mut self) -> Result<Fate> {
+        self.start()?;
+        self.votes()?;
+        let log = fs::read(self.node.join(OUTPUT))?;
+        Ok(spoken(&String::from_utf8_lossy(&log)))
     }
 
     fn fate(&mut self, kind: &str) -> Result<Fate> {
@@ -151,10 +268,18 @@ impl Rot<'_> {
                 )));
             }
         }
-        self.network.start(VICTIM)?;
+        // What stands in the output already is of an earlier life.
+        let from = fs::read(self.node.join(OUTPUT)).map_or(0, |log| log.len());
+        let said = |node: &Path| -> Result<String> {
+            let log = fs::read(node.join(OUTPUT))?;
+            let new = log.get(from..).unwrap_or_default();
+            Ok(String::from_utf8_lossy(new).into_owned())
+        };
+        self.start()?;
+        let api = self.api();
         let deadline = Instant::now() + WITHIN;
         let up = loop {
-            let found = served(self.network, &self.paths);
+            let found = served(api, &self.paths);
             let mut answers = found.iter();
             if let Some((path, _)) =
                 answers.find(|(path, body)| self.right.get(*path) != Some(body))
@@ -169,14 +294,14 @@ impl Rot<'_> {
             }
             if Instant::now() > deadline {
                 let missing = self.right.keys().find(|path| !found.contains_key(*path));
-                let log = fs::read_to_string(self.node.join("log"))?;
+                let log = said(&self.node)?;
                 let what = format!("{missing:?} is not served within a minute\n{log}");
                 return Err(Error::other(what));
             }
             std::thread::sleep(Duration::from_millis(20));
         };
         self.network.kill(VICTIM)?;
-        let log = fs::read_to_string(self.node.join("log"))?;
+        let log = said(&self.node)?;
         if !up {
             return if log.contains("error: ") {
                 Ok(Fate::Refused)
@@ -186,15 +311,18 @@ impl Rot<'_> {
                 )))
             };
         }
-        Ok(
-            if log.contains("no more") || log.contains("does not vote") {
-                Fate::Named
-            } else if log.contains(" ERROR ") || log.contains(" WARN ") {
-                Fate::Repaired
-            } else {
-                Fate::Harmless
-            },
-        )
+        Ok(spoken(&log))
+    }
+}
+
+/// The fate of a node that is up, by what it said.
+fn spoken(log: &str) -> Fate {
+    if campaign::VOICE_LOST.iter().any(|lost| log.contains(lost)) {
+        Fate::Named
+    } else if log.contains(" ERROR ") || log.contains(" WARN ") {
+        Fate::Repaired
+    } else {
+        Fate::Harmless
     }
 }
 
@@ -228,8 +356,7 @@ fn files_below(path: &Path, found: &mut Vec<(PathBuf, usize)>) -> Result<()> {
 }
 
 /// Everything that the node serves about its chain; an answer that is an error is left out.
-fn served(network: &Network, paths: &[String]) -> BTreeMap<String, Vec<u8>> {
-    let api = network.manifest().nodes[VICTIM].api;
+fn served(api: SocketAddr, paths: &[String]) -> BTreeMap<String, Vec<u8>> {
     let answers = paths.iter().map_while(|path| {
         // No answer at all: the node is not up, and the other paths need not be asked.
         let answer = http::get(api, path).ok()?;
