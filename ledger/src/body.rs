@@ -85,6 +85,13 @@ pub enum BodyError {
     Order,
 }
 
+/// A length at the front of `bytes`, and what follows it.
+fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    let number = usize::try_from(u32::from_le_bytes(*number)).ok()?;
+    Some((number, rest))
+}
+
 impl Body {
     /// Puts items together; `None` if there are over 65,536.
     pub fn new(items: Vec<ItemBytes>) -> Option<Self> {
@@ -102,6 +109,33 @@ impl Body {
     /// [`BodyError::Decode`].
     pub fn decode(bytes: &[u8]) -> Result<Self, BodyError> {
         Ok(codec::decode(bytes, MAX_BODY)?)
+    }
+
+    /// The items of an encoded body in order, not copied and not decoded; `None` if the container is not canonical.
+    pub fn cut(bytes: &[u8]) -> Option<Vec<&[u8]>> {
+        let (count, mut rest) = number(bytes)?;
+        if bytes.len() > MAX_BODY || count > MAX_ITEMS {
+            return None;
+        }
+        let mut items = Vec::new();
+        for _ in 0..count {
+            let (length, behind) = number(rest)?;
+            if length > MAX_SUBMISSION.saturating_add(1) {
+                return None;
+            }
+            let (item, behind) = behind.split_at_checked(length)?;
+            items.push(item);
+            rest = behind;
+        }
+        rest.is_empty().then_some(items)
+    }
+
+    /// The encoded body that these items make up; what [`Body::cut`] undoes. At most 65,536 are taken.
+    pub fn join(items: &[&[u8]]) -> Vec<u8> {
+        let items = items.get(..MAX_ITEMS).unwrap_or(items);
+        let mut bytes = Vec::new();
+        codec::write_to(&mut bytes, items);
+        bytes
     }
 
     /// The canonical bytes.

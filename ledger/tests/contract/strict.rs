@@ -458,6 +458,26 @@ fn a_submission_holds_ten_thousand_records_and_no_more() {
 }
 
 #[test]
+fn an_encoded_body_is_cut_into_its_items_and_joined_again() {
+    let body = body(&founding());
+    let bytes = body.encode();
+    let items = Body::cut(&bytes).unwrap();
+    let whole: Vec<&[u8]> = body.items().iter().map(|item| item.as_bytes()).collect();
+    assert_eq!(items, whole);
+    assert!(items.len() > 1);
+    assert_eq!(Body::join(&items), bytes);
+    assert_eq!(Body::cut(&Body::default().encode()), Some(Vec::new()));
+    // What is no container for the decoder is none here.
+    for length in 0..bytes.len() {
+        assert_eq!(Body::cut(&bytes[..length]), None, "cut at {length}");
+    }
+    assert_eq!(Body::cut(&[&bytes[..], &[0]].concat()), None);
+    let mut more = bytes.clone();
+    more[..4].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert_eq!(Body::cut(&more), None, "a count that is not there");
+}
+
+#[test]
 fn a_body_holds_submissions_then_evidence() {
     let founding = founded();
     let good = body(&founding);
