@@ -66,6 +66,23 @@ impl Default for Timing {
     }
 }
 
+/// When a proposal names the items of its body instead of carrying them (consensus.md, 3.13). Local, may differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compaction {
+    /// With more validators than these, always.
+    pub above_members: usize,
+    /// With any number, if the encoded body has more bytes than these.
+    pub above_bytes: usize,
+}
+
+impl Compaction {
+    /// Above ten validators, or 64 KiB.
+    pub const USUAL: Self = Self {
+        above_members: 10,
+        above_bytes: 64 << 10,
+    };
+}
+
 /// Parameters that contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -108,6 +125,7 @@ pub enum ConfigError {
 pub struct Config {
     rules: Rules,
     timing: Timing,
+    compaction: Compaction,
 }
 
 impl Config {
@@ -144,7 +162,22 @@ impl Config {
         if rules.block_hard > 4 << 20 {
             return Err(ConfigError::BlockHard(rules.block_hard));
         }
-        Ok(Self { rules, timing })
+        Ok(Self {
+            rules,
+            timing,
+            compaction: Compaction::USUAL,
+        })
+    }
+
+    /// With another rule for compact proposals than the usual one.
+    #[must_use]
+    pub const fn with_compaction(self, compaction: Compaction) -> Self {
+        Self { compaction, ..self }
+    }
+
+    /// When proposals are compact.
+    pub const fn compaction(&self) -> &Compaction {
+        &self.compaction
     }
 
     /// What genesis fixes.

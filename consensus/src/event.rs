@@ -2,9 +2,11 @@
 
 use crate::block::Block;
 use crate::epoch::{EpochSpec, Peer};
+use crate::items::Item;
 use crate::outbox::Seq;
 use crate::verify::VerifiedMessage;
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use ledger::hash::BlockHash;
 use ledger::id::View;
 use ledger::validator_set::ValidatorSet;
@@ -27,6 +29,13 @@ pub enum Event {
         block: BlockHash,
         /// What came out.
         verdict: Verdict,
+    },
+    /// The answer to [`crate::Output::Gather`]: for each id the item, if it is held here.
+    Gathered {
+        /// Which block.
+        block: BlockHash,
+        /// As many as ids, in their order.
+        items: Vec<Option<Item>>,
     },
     /// The answer to [`crate::Output::Build`]: a block with something in it. Its builder counts as its validator: no
     /// `Validate` follows, and its post-state is kept as if it had been answered `Valid`.

@@ -59,14 +59,16 @@
 //! **Pruning.** [`Engine::snapshot`], when nothing is under way and all commits are archived, returns the records
 //! that are still needed: write them to a new segment, sync, and delete the older segments.
 //!
-//! # What is not built yet
+//! **Compact proposals.** A large body, or any body among many validators, is proposed by the ids of its items. For such a
+//! proposal comes [`Output::Gather`]; the answer is [`Event::Gathered`] with what the pool holds, any time later. What is
+//! missing the engine asks of the proposer, once. How items make up a body the caller says in [`Setup::layout`].
 //!
-//! Compact proposals. (The restart procedure is the caller's; the engine honours what its journal says of it.)
+//! The restart procedure is the caller's; the engine honours what its journal says of it.
 //!
 //! # Map
 //!
 //! - what goes in and out: [`Event`], [`Output`], [`message`], [`verify`], [`journal`]
-//! - what is given: [`config`], [`epoch`], [`block`], [`time`]
+//! - what is given: [`config`], [`epoch`], [`block`], [`items`], [`time`]
 //! - the machine: [`Engine`]; inside it, one file per idea
 //! - the guard: the one object that signs
 #![no_std]
@@ -83,6 +85,7 @@ pub mod config;
 pub mod engine;
 pub mod epoch;
 mod event;
+pub mod items;
 pub mod journal;
 pub mod message;
 mod outbox;
@@ -91,10 +94,11 @@ pub mod time;
 pub mod verify;
 
 pub use block::{Block, Body, Tip};
-pub use config::{Config, Rules, Timing};
+pub use config::{Compaction, Config, Rules, Timing};
 pub use engine::{Archived, Engine, EngineStatus, Identity, RecoverError, Setup, Standing};
 pub use epoch::{EpochInfo, EpochSpec, Peer, Sealed};
 pub use event::{Event, Verdict};
+pub use items::{Item, Layout};
 pub use journal::{JournalState, Record};
 pub use message::Message;
 pub use outbox::Seq;

@@ -6,14 +6,16 @@
 //!
 //! Only what the engine itself answers is here. Gossip of submissions (PoolIds, ItemReq, Items) and cosignatures
 //! (Cosig, CosigReq) travel beside it and are the node's own messages. Numbers 7, 14 and 15 are kept for
-//! Evidence, EpochReq and EpochResp. Proposals carry their whole body; compact ones may come.
+//! Evidence, EpochReq and EpochResp, 16 to 18 and 21 to 25 are the node's.
 
 use crate::block::Block;
 use crate::config::{MAX_BODY, MAX_SYNC};
+use crate::items::{Item, MAX_ITEMS, Positions};
 use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
 use ledger::certificate::Certificate;
 use ledger::codec::{self, DecodeError, List};
+use ledger::hash::ItemId;
 use ledger::header::{BlockRef, Header};
 use ledger::id::{Epoch, Height, TimeMs, View};
 use ledger::vote::Vote;
@@ -60,6 +62,12 @@ pub enum Message {
     RejoinReq(RejoinReq) = 19,
     /// The answer.
     RejoinResp(RejoinResp) = 20,
+    /// A leader's proposal that names the items of its body; counts only from the leader itself.
+    CompactProposal(CompactProposal) = 26,
+    /// Asks a leader for items of a block that it proposed.
+    BodyReq(BodyReq) = 27,
+    /// Items that were asked for.
+    BodyItems(BodyItems) = 28,
 }
 
 /// A starting node's question (consensus.md, 3.12).
@@ -99,6 +107,58 @@ pub struct Proposal {
     pub justification: List<Certificate, MAX_JUSTIFICATION>,
     /// The leader's Notarize.
     pub vote: Vote,
+}
+
+/// A leader's proposal whose body its receivers put together: from their pools, and in one round from the leader.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct CompactProposal {
+    /// The view proposed in.
+    pub view: View,
+    /// The view whose notarized block is extended (or proposed again).
+    pub parent_view: View,
+    /// The block's header; its `body_root` says whether the body that was put together is the right one.
+    pub header: Header,
+    /// Ids of the body's items, in order.
+    pub ids: List<ItemId, MAX_ITEMS>,
+    /// The parent's notarization or finalization, and the nullifications of the views between.
+    pub justification: List<Certificate, MAX_JUSTIFICATION>,
+    /// The leader's Notarize.
+    pub vote: Vote,
+}
+
+/// Asks for items of a block, by their positions in its body.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct BodyReq {
+    /// The block.
+    pub block: BlockRef,
+    /// Which items are missing.
+    pub missing: Positions,
+}
+
+/// Items of a block's body.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct BodyItems {
+    /// The block.
+    pub block: BlockRef,
+    /// Those that were asked for, in order.
+    pub items: List<Item, MAX_ITEMS>,
+}
+
+/// What a whole and a compact proposal have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Outline<'a> {
+    /// The view proposed in.
+    pub view: View,
+    /// The view whose notarized block is extended (or proposed again).
+    pub parent_view: View,
+    /// The block's header.
+    pub header: &'a Header,
+    /// Ids of the body's items, if they stand in its place.
+    pub ids: Option<&'a [ItemId]>,
+    /// What justifies it.
+    pub justification: &'a [Certificate],
+    /// The leader's Notarize.
+    pub vote: &'a Vote,
 }
 
 /// The heartbeat.
@@ -231,6 +291,9 @@ impl Message {
             11 => Some(1 + 4 + MAX_CERTIFICATES * Certificate::MAX_LEN),
             13 => Some(Self::MAX_LEN),
             20 => Some(1 + 16 + 1 + Certificate::MAX_LEN),
+            26 => Some(1 + 16 + Header::LEN + 4 + 32 * MAX_ITEMS + JUSTIFICATION + Vote::LEN),
+            27 => Some(FETCH + 4 + MAX_ITEMS / 8),
+            28 => Some(FETCH + 4 + 4 * MAX_ITEMS + MAX_BODY),
             _ => None,
         }
     }
@@ -240,6 +303,7 @@ impl Message {
         match self {
             Self::Seen(seen) => Some(seen.epoch),
             Self::Proposal(proposal) => Some(proposal.vote.epoch),
+            Self::CompactProposal(proposal) => Some(proposal.vote.epoch),
             Self::Vote(vote) => Some(vote.epoch),
             Self::Certificate(certificate) => Some(certificate.epoch()),
             Self::CertReq(request) => Some(request.epoch),
@@ -251,16 +315,46 @@ impl Message {
             | Self::Block(_)
             | Self::CertResp(_)
             | Self::SyncReq(_)
-            | Self::SyncResp(_) => None,
+            | Self::SyncResp(_)
+            | Self::BodyReq(_)
+            | Self::BodyItems(_) => None,
+        }
+    }
+
+    /// The proposal in it, whole or compact.
+    pub fn outline(&self) -> Option<Outline<'_>> {
+        if let Self::Proposal(proposal) = self {
+            Some(Outline {
+                view: proposal.view,
+                parent_view: proposal.parent_view,
+                header: &proposal.block.header,
+                ids: None,
+                justification: &proposal.justification,
+                vote: &proposal.vote,
+            })
+        } else if let Self::CompactProposal(proposal) = self {
+            Some(Outline {
+                view: proposal.view,
+                parent_view: proposal.parent_view,
+                header: &proposal.header,
+                ids: Some(&proposal.ids),
+                justification: &proposal.justification,
+                vote: &proposal.vote,
+            })
+        } else {
+            None
         }
     }
 
     /// The stream it belongs on.
     pub const fn lane(&self) -> Lane {
         match self {
-            Self::Proposal(_) | Self::Block(_) | Self::CertResp(_) | Self::SyncResp(_) => {
-                Lane::Bodies
-            }
+            Self::Proposal(_)
+            | Self::CompactProposal(_)
+            | Self::Block(_)
+            | Self::CertResp(_)
+            | Self::SyncResp(_)
+            | Self::BodyItems(_) => Lane::Bodies,
             Self::Hello(_)
             | Self::Seen(_)
             | Self::Vote(_)
@@ -270,7 +364,8 @@ impl Message {
             | Self::CertReq(_)
             | Self::SyncReq(_)
             | Self::RejoinReq(_)
-            | Self::RejoinResp(_) => Lane::Votes,
+            | Self::RejoinResp(_)
+            | Self::BodyReq(_) => Lane::Votes,
         }
     }
 
@@ -284,13 +379,15 @@ impl Message {
             | Self::Status(_)
             | Self::RejoinReq(_)
             | Self::RejoinResp(_) => Priority::Vote,
-            Self::Proposal(_) => Priority::Proposal,
+            Self::Proposal(_) | Self::CompactProposal(_) => Priority::Proposal,
             Self::Fetch(_)
             | Self::Block(_)
             | Self::CertReq(_)
             | Self::CertResp(_)
             | Self::SyncReq(_)
-            | Self::SyncResp(_) => Priority::Fetch,
+            | Self::SyncResp(_)
+            | Self::BodyReq(_)
+            | Self::BodyItems(_) => Priority::Fetch,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::outbox::Seq;
 use crate::time::Mono;
 use alloc::vec::Vec;
 use ledger::certificate::Certificate;
-use ledger::hash::{BlockHash, ChainId, SetHash};
+use ledger::hash::{BlockHash, ChainId, ItemId, SetHash};
 use ledger::header::{BlockRef, Flags};
 use ledger::id::{Epoch, Height, TimeMs, ValidatorIndex, View};
 use ledger::vote::Vote;
@@ -47,6 +47,15 @@ pub enum Output {
         hash: BlockHash,
         /// The block. Its header was checked against its parent's already.
         block: Block,
+    },
+    /// A compact proposal names these items; answer with [`crate::Event::Gathered`] what the pool holds of them.
+    Gather {
+        /// Hash of the block, for the answer.
+        block: BlockHash,
+        /// Different ids, in the order of its body.
+        ids: Vec<ItemId>,
+        /// The items have so many bytes in all: more need not be answered.
+        bytes: u32,
     },
     /// These blocks are final: archive them, apply them, then tell clients.
     Commit(Commit),

@@ -6,12 +6,14 @@
 
 use crate::block::Block;
 use crate::epoch::EpochInfo;
-use crate::message::{CertReq, Hello, Message, RejoinReq, Status, SyncReq, SyncResp};
+use crate::items::Item;
+use crate::message::{BodyReq, CertReq, Hello, Message, RejoinReq, Status, SyncReq, SyncResp};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use ledger::certificate::{Certificate, CertificateError, VerifiedCertificate};
-use ledger::header::BlockRef;
+use ledger::hash::ItemId;
+use ledger::header::{BlockRef, Header};
 use ledger::id::{Epoch, Height, ValidatorIndex, View};
 use ledger::key::{BadSignature, Key, RawSignature, SigningKey};
 use ledger::planted;
@@ -137,7 +139,7 @@ pub(crate) enum Verified {
     },
     Proposal {
         parent_view: View,
-        block: Block,
+        content: Content,
         vote: Vote,
         justification: Vec<VerifiedCertificate>,
     },
@@ -155,13 +157,36 @@ pub(crate) enum Verified {
         nonce: u64,
         entry: Option<VerifiedCertificate>,
     },
+    BodyReq(BodyReq),
+    /// Items, each with the id that it really has.
+    BodyItems {
+        block: BlockRef,
+        items: Vec<(ItemId, Item)>,
+    },
+}
+
+/// What a proposal carries of its block.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    Whole(Block),
+    /// The ids of its items in place of its body.
+    Compact(Header, Vec<ItemId>),
+}
+
+impl Content {
+    pub(crate) const fn header(&self) -> &Header {
+        match self {
+            Self::Whole(block) => &block.header,
+            Self::Compact(header, _) => header,
+        }
+    }
 }
 
 /// A stretch of the finalized chain: consecutive, linked, and certified. Bodies are not compared with their headers.
 #[derive(Clone, Debug)]
 pub struct VerifiedSync {
     pub(crate) blocks: Vec<Block>,
-    pub(crate) headers: Vec<ledger::header::Header>,
+    pub(crate) headers: Vec<Header>,
     pub(crate) certificate: VerifiedCertificate,
 }
 
@@ -197,10 +222,7 @@ impl Admitted {
                 entry: check_entry(answer.entry, epoch, verifier)?,
             },
             Message::Vote(_) if lagging => Verified::Lagging,
-            Message::Vote(vote) => {
-                check_vote(&vote, epoch, verifier).map_err(Offence::Vote)?;
-                Verified::Vote(vote)
-            }
+            Message::Vote(vote) => Verified::Vote(check_own(vote, epoch, verifier)?),
             Message::Certificate(certificate) => {
                 Verified::Certificates(check_all([certificate], epoch, &held, verifier)?)
             }
@@ -213,16 +235,33 @@ impl Admitted {
                 votes: genuine(seen.votes.into_vec(), epoch, verifier),
                 other_instance: seen.other_instance,
             },
-            Message::Proposal(proposal) => {
-                check_vote(&proposal.vote, epoch, verifier).map_err(Offence::Vote)?;
-                let justification = proposal.justification.into_vec();
-                Verified::Proposal {
-                    parent_view: proposal.parent_view,
-                    block: proposal.block,
-                    vote: proposal.vote,
-                    justification: check_all(justification, epoch, &held, verifier)?,
-                }
-            }
+            Message::Proposal(proposal) => Verified::Proposal {
+                parent_view: proposal.parent_view,
+                content: Content::Whole(proposal.block),
+                vote: check_own(proposal.vote, epoch, verifier)?,
+                justification: check_all(
+                    proposal.justification.into_vec(),
+                    epoch,
+                    &held,
+                    verifier,
+                )?,
+            },
+            Message::CompactProposal(proposal) => Verified::Proposal {
+                parent_view: proposal.parent_view,
+                content: Content::Compact(proposal.header, proposal.ids.into_vec()),
+                vote: check_own(proposal.vote, epoch, verifier)?,
+                justification: check_all(
+                    proposal.justification.into_vec(),
+                    epoch,
+                    &held,
+                    verifier,
+                )?,
+            },
+            Message::BodyReq(request) => Verified::BodyReq(request),
+            Message::BodyItems(answer) => Verified::BodyItems {
+                block: answer.block,
+                items: named(answer.items.into_vec()),
+            },
             Message::SyncResp(response) => {
                 Verified::Sync(VerifiedSync::verify(response, epoch, verifier)?)
             }
@@ -338,6 +377,18 @@ pub(crate) fn check_certificate(
             verifier.verify(&member.vote, &message, signature)
         })
     })
+}
+
+/// Each item with its id: the engine compares, it does not hash.
+fn named(items: Vec<Item>) -> Vec<(ItemId, Item)> {
+    let items = items.into_iter();
+    items.map(|item| (item.id(), item)).collect()
+}
+
+/// A vote that the sender answers for.
+fn check_own(vote: Vote, epoch: &EpochInfo, verifier: &dyn Verifier) -> Result<Vote, Offence> {
+    check_vote(&vote, epoch, verifier).map_err(Offence::Vote)?;
+    Ok(vote)
 }
 
 fn check_vote(vote: &Vote, epoch: &EpochInfo, verifier: &dyn Verifier) -> Result<(), VoteError> {

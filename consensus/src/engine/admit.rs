@@ -4,7 +4,7 @@ use super::Engine;
 use super::peers::PeerState;
 use crate::config::MAX_SYNC;
 use crate::epoch::Peer;
-use crate::message::{CertReq, Message, Proposal};
+use crate::message::{BodyReq, CertReq, Message, Outline};
 use crate::output::Output;
 use crate::time::Now;
 use crate::verify::{Admitted, Dropped, Offence};
@@ -23,6 +23,15 @@ pub(super) const BODIES_AHEAD: u64 = 2;
 const BLOCK_BYTES: u64 = 256 << 10;
 /// Least that a sync request is taken to weigh.
 const MIN_SYNC_BYTES: u32 = 64 << 10;
+
+/// What of a proposal is looked at.
+enum Screened {
+    Whole,
+    /// Its vote alone, as [`Admitted`] says of it.
+    Vote {
+        lagging: bool,
+    },
+}
 
 impl Engine {
     pub(super) fn admit_message(
@@ -58,7 +67,7 @@ impl Engine {
             self.of_epoch(now, from, epoch)?;
         }
         match &message {
-            Message::Proposal(_) => {}
+            Message::Proposal(_) | Message::CompactProposal(_) => {}
             Message::Vote(vote) => {
                 let lagging = self.screen_vote(now, from, vote)?;
                 return Ok((message, lagging));
@@ -73,7 +82,7 @@ impl Engine {
                 let timing = *self.config.timing();
                 in_rate(self.peer(from)?.may_report(now.mono, &timing))?;
             }
-            Message::Fetch(block) => {
+            Message::Fetch(block) | Message::BodyReq(BodyReq { block, .. }) => {
                 let entry = self.blocks.get(&block.hash);
                 let length = entry.and_then(|entry| u64::try_from(entry.block.body.len()).ok());
                 let cost = length.unwrap_or(BLOCK_BYTES).max(1);
@@ -101,16 +110,22 @@ impl Engine {
                 asked(self.is_rejoining() && answer.nonce == self.rejoin_nonce())?;
             }
             Message::Block(block) => asked(self.run.fetches.wants(&block.hash(), from))?,
+            Message::BodyItems(answer) => {
+                asked(self.run.assemblies.expects(&answer.block.hash, from))?;
+            }
             Message::CertResp(_) => asked(self.run.catch_up.expects_certificates(from))?,
             Message::SyncResp(response) => {
                 let first = response.blocks.first().map(|block| block.header.height);
                 asked(first.is_some_and(|first| self.run.catch_up.expects_blocks(from, first)))?;
             }
         }
-        if let Message::Proposal(proposal) = message {
-            return self.screen_proposal(now, from, proposal);
-        }
-        Ok((message, false))
+        let Some(outline) = message.outline() else {
+            return Ok((message, false));
+        };
+        Ok(match self.screen_proposal(now, from, &outline)? {
+            Screened::Whole => (message, false),
+            Screened::Vote { lagging } => (Message::Vote(*outline.vote), lagging),
+        })
     }
 
     fn peer(&mut self, peer: &Peer) -> Result<&mut PeerState, Dropped> {
@@ -175,15 +190,15 @@ impl Engine {
         &mut self,
         now: Now,
         from: &Peer,
-        proposal: Proposal,
-    ) -> Result<(Message, bool), Dropped> {
-        let Proposal {
+        outline: &Outline<'_>,
+    ) -> Result<Screened, Dropped> {
+        let Outline {
             view,
             parent_view,
-            ref block,
-            ref vote,
+            header,
+            vote,
             ..
-        } = proposal;
+        } = *outline;
         let current = self.run.current.view;
         let finalized = self.run.certificates.finalized_view();
         let ahead = view > current.saturating_add(self.config.timing().window);
@@ -199,8 +214,7 @@ impl Engine {
         if relayed || foreign {
             return Err(Dropped::NotLeader(view));
         }
-        let header = &block.header;
-        let named = block.block_ref();
+        let named = header.block_ref();
         let is_new = header.view == view && header.proposer == leader;
         let consistent = vote.kind == VoteKind::Notarize
             && vote.view == view
@@ -215,26 +229,28 @@ impl Engine {
             self.outbox.now(Output::Ban { peer, offence });
             return Err(Dropped::Unasked);
         }
-        let wanted = self.run.fetches.wants(&named.hash, from);
+        let is_compact = outline.ids.is_some();
+        let wanted = !is_compact && self.run.fetches.wants(&named.hash, from);
         let Some(slot) = self.run.slots.get(view) else {
             return if wanted || view.saturating_add(1) >= current {
-                Ok((Message::Proposal(proposal), false))
+                Ok(Screened::Whole)
             } else {
                 Err(Dropped::Window(view))
             };
         };
         if slot.block != named || slot.parent_view != parent_view {
-            let vote = proposal.vote;
-            let lagging = self.screen_vote(now, from, &vote)?;
-            return Ok((Message::Vote(vote), lagging));
+            let lagging = self.screen_vote(now, from, vote)?;
+            return Ok(Screened::Vote { lagging });
         }
         let is_near = view <= current.saturating_add(BODIES_AHEAD);
-        let lacks_body = is_near
-            && !self.blocks.is_here(&named.hash)
-            && !self.run.fetches.shuns(&named.hash, from);
-        let held = self.held_of(&proposal.justification).len();
-        if wanted || lacks_body || held < proposal.justification.len() {
-            Ok((Message::Proposal(proposal), false))
+        let lacks_body = if is_compact {
+            self.wants_ids(now.mono, from, outline)
+        } else {
+            !self.blocks.is_here(&named.hash) && !self.run.fetches.shuns(&named.hash, from)
+        };
+        let held = self.held_of(outline.justification).len();
+        if wanted || (is_near && lacks_body) || held < outline.justification.len() {
+            Ok(Screened::Whole)
         } else {
             Err(Dropped::Known)
         }
@@ -242,8 +258,8 @@ impl Engine {
 
     /// Certificates of a message that need not be verified again.
     fn already_held(&self, message: &Message) -> Vec<(VoteKind, View)> {
-        if let Message::Proposal(proposal) = message {
-            self.held_of(&proposal.justification)
+        if let Some(outline) = message.outline() {
+            self.held_of(outline.justification)
         } else if let Message::CertResp(certificates) = message {
             self.held_of(certificates)
         } else {

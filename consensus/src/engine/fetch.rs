@@ -65,6 +65,10 @@ impl Engine {
             .shunned
             .retain(|(hash, _)| is_missing(hash) || blocks.is_here(hash));
         for (block, hint, wait) in missing.into_iter().take(MAX_WANTS) {
+            let known = self.run.fetches.wants.contains_key(&block.hash);
+            if !known && self.run.assemblies.is_under_way(&block.hash, now.mono) {
+                continue;
+            }
             let next_at = now.mono.plus(wait);
             self.run
                 .fetches

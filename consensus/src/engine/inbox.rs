@@ -3,11 +3,10 @@
 use super::Engine;
 use super::admit::BODIES_AHEAD;
 use super::slots::Slot;
-use crate::block::Block;
 use crate::epoch::Peer;
 use crate::message::Message;
 use crate::time::Now;
-use crate::verify::{Verified, VerifiedMessage};
+use crate::verify::{Content, Verified, VerifiedMessage};
 use ledger::id::View;
 use ledger::vote::Vote;
 
@@ -27,7 +26,7 @@ impl Engine {
             } => self.seen_came(now, from, nonce, &votes, other_instance),
             Verified::Proposal {
                 parent_view,
-                block,
+                content,
                 vote,
                 justification,
             } => {
@@ -35,7 +34,7 @@ impl Engine {
                 for certificate in justification {
                     self.accept(now, certificate);
                 }
-                self.proposal_came(now, from, parent_view, block, vote);
+                self.proposal_came(now, from, parent_view, content, vote);
             }
             Verified::Vote(vote) => {
                 if let Some(signer) = self.run.epoch.peer_of(vote.signer) {
@@ -57,6 +56,8 @@ impl Engine {
             Verified::CertReq(request) => self.serve_certificates(&from, &request),
             Verified::SyncReq(request) => self.serve_sync(&from, request),
             Verified::Sync(sync) => self.synced(now, from, sync),
+            Verified::BodyReq(request) => self.serve_items(&from, &request),
+            Verified::BodyItems { block, items } => self.items_came(now, &from, block, items),
             Verified::RejoinReq(request) => self.rejoin_asked(now, &from, request),
             Verified::RejoinResp { nonce, entry } => {
                 self.rejoin_answered(now, from, nonce, entry);
@@ -65,7 +66,14 @@ impl Engine {
     }
 
     /// A proposal of its leader's; what it brings besides was taken in before.
-    fn proposal_came(&mut self, now: Now, from: Peer, parent_view: View, block: Block, vote: Vote) {
+    fn proposal_came(
+        &mut self,
+        now: Now,
+        from: Peer,
+        parent_view: View,
+        content: Content,
+        vote: Vote,
+    ) {
         let view = vote.view;
         let current = self.run.current.view;
         if view <= self.run.certificates.finalized_view() {
@@ -75,7 +83,7 @@ impl Engine {
         if view.saturating_add(1) >= current && self.run.slots.get(view).is_none() {
             let slot = Slot {
                 block: named,
-                header: block.header.clone(),
+                header: content.header().clone(),
                 parent_view,
                 vote,
                 refused: false,
@@ -86,8 +94,17 @@ impl Engine {
         let fills = slot.is_some_and(|slot| slot.block == named)
             && view <= current.saturating_add(BODIES_AHEAD)
             && !self.run.fetches.shuns(&named.hash, &from);
-        if fills || self.run.fetches.wants(&named.hash, &from) {
-            self.blocks.insert(block, Some(from), now.mono);
+        match content {
+            Content::Whole(block) => {
+                if fills || self.run.fetches.wants(&named.hash, &from) {
+                    self.blocks.insert(block, Some(from), now.mono);
+                }
+            }
+            Content::Compact(header, ids) => {
+                if fills {
+                    self.assemble(now, from, view, header, ids);
+                }
+            }
         }
         self.count(now, vote);
     }

@@ -4,6 +4,7 @@
 //! in `retry`, R10 in `guard`.
 
 mod admit;
+mod assembly;
 mod blocks;
 mod catch_up;
 mod certificates;
@@ -42,6 +43,7 @@ use crate::block::{Block, Tip};
 use crate::config::Config;
 use crate::epoch::{EpochSpec, Peer, Sealed};
 use crate::event::Event;
+use crate::items::Layout;
 use crate::journal::{JournalState, Record};
 use crate::message::Message;
 use crate::outbox::Outbox;
@@ -88,6 +90,8 @@ pub struct Archived {
 pub struct Setup {
     /// Parameters.
     pub config: Config,
+    /// How bodies are made of items.
+    pub layout: Layout,
     /// The epoch that the archive's tip is of. If that tip is a SEAL block: the one that it opens, or, where its set is
     /// not known yet, the one that it ends ([`Output::Sealed`] follows on Start).
     pub epoch: EpochSpec,
@@ -128,6 +132,7 @@ pub enum RecoverError {
 )]
 pub struct Engine {
     config: Config,
+    layout: Layout,
     instance: u64,
     outbox: Outbox,
     guard: SafetyGuard,
@@ -178,6 +183,7 @@ impl Engine {
             Event::Start => self.start(now),
             Event::Message { from, message } => self.take_in(now, from, message),
             Event::BlockValidated { block, verdict } => self.block_validated(block, verdict),
+            Event::Gathered { block, items } => self.gathered(now, block, items),
             Event::ProposalReady { view, block } => self.proposal_ready(now, view, block),
             Event::BuildEmpty { view } => self.build_empty(view),
             Event::WorkChanged { head, includable } => self.work_changed(head, includable),

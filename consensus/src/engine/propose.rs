@@ -5,7 +5,6 @@ use super::blocks::State;
 use super::slots::Slot;
 use super::work::{self, Parent};
 use crate::block::{Block, Tip};
-use crate::message::{Message, Proposal};
 use crate::output::{Alarm, BuildRequest, Output};
 use crate::time::{Mono, Now};
 use ledger::header::{BlockRef, Flags};
@@ -167,21 +166,15 @@ impl Engine {
         let Some(entry) = self.blocks.get(&block.hash) else {
             return false;
         };
-        let (body, parent) = (entry.block.clone(), entry.block.header.parent);
-        let header = body.header.clone();
-        self.journal_block(&parent);
+        let proposed = entry.block.clone();
+        let header = proposed.header.clone();
+        self.journal_block(&header.parent);
         self.journal_block(&block.hash);
-        let justification = self.run.certificates.justification(parent_view, view);
+        let draft = self.draft(view, parent_view, proposed);
         let cast = self
             .guard
             .propose(view, block, parent_view, &mut self.outbox, |vote| {
-                Message::Proposal(Proposal {
-                    view,
-                    parent_view,
-                    block: body,
-                    justification,
-                    vote,
-                })
+                draft.sign(vote)
             });
         let Ok(vote) = cast else {
             return false;

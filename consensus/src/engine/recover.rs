@@ -215,6 +215,7 @@ impl Engine {
         peers.enter_epoch(&epoch, guard.me().and_then(|me| epoch.peer_of(me)));
         let mut engine = Self {
             config: setup.config,
+            layout: setup.layout,
             instance: setup.identity.instance,
             outbox: Outbox::default(),
             guard,

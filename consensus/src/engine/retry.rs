@@ -3,7 +3,7 @@
 use super::Engine;
 use super::catch_up::certificate_len;
 use crate::epoch::Peer;
-use crate::message::{Message, Proposal, Status};
+use crate::message::{Message, Status};
 use crate::output::Output;
 use crate::time::{Mono, Now};
 use alloc::vec::Vec;
@@ -117,16 +117,12 @@ impl Engine {
             .map(|(peer, _)| peer)
             .filter(|peer| !voted.contains(peer))
             .collect();
-        let justification = self.run.certificates.justification(parent_view, view);
+        if lacking.is_empty() {
+            return;
+        }
+        let proposal = self.draft(view, parent_view, block).sign(vote);
         for peer in lacking {
-            let proposal = Proposal {
-                view,
-                parent_view,
-                block: block.clone(),
-                justification: justification.clone(),
-                vote,
-            };
-            self.send(&peer, Message::Proposal(proposal));
+            self.send(&peer, proposal.clone());
         }
     }
 

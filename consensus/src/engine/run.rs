@@ -3,6 +3,7 @@
 //! It is replaced as a whole at the switch, so that nothing of an epoch can leak into the next one. What outlives an
 //! epoch is in [`super::Engine`] beside it: the key's guard, the blocks, the peers, the outbox.
 
+use super::assembly::Assemblies;
 use super::catch_up::CatchUp;
 use super::certificates::Certificates;
 use super::commit::FinalChain;
@@ -29,6 +30,7 @@ pub(super) struct Run {
     pub(super) current: Current,
     pub(super) work: Work,
     pub(super) build: Option<Building>,
+    pub(super) assemblies: Assemblies,
     pub(super) fetches: Fetches,
     pub(super) catch_up: CatchUp,
     pub(super) start_check: StartCheck,
@@ -51,6 +53,7 @@ impl Run {
             current: Current::new(view),
             work: Work::default(),
             build: None,
+            assemblies: Assemblies::default(),
             fetches: Fetches::default(),
             catch_up: CatchUp::default(),
             start_check: StartCheck::default(),

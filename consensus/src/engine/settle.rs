@@ -31,6 +31,7 @@ impl Engine {
             }
         }
         self.make_room();
+        self.drop_assemblies();
         self.fetch_missing(now);
         self.request_certificates(now);
         self.request_blocks(now);

@@ -34,6 +34,7 @@ impl Engine {
             }
         };
         self.view_deadlines(now, &mut consider);
+        self.run.assemblies.deadlines().for_each(&mut consider);
         self.run.fetches.deadlines().for_each(&mut consider);
         self.run.catch_up.deadlines().for_each(&mut consider);
         self.sync_deadlines().for_each(&mut consider);

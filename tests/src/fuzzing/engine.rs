@@ -3,13 +3,15 @@
 //! Every signature counts as good, so that the bytes reach what lies behind the checks: all four validators may be as
 //! hostile as they like, and the engine may find that out, but it may not panic.
 
-use consensus::message::{CertReq, Proposal, Status, SyncReq};
+use consensus::items::Positions;
+use consensus::message::{BodyItems, BodyReq, CertReq, CompactProposal, Proposal, Status, SyncReq};
 use consensus::{
-    Archived, Block, Body, BuildRequest, Config, Engine, EpochSpec, Event, Identity, JournalState,
-    Message, Mono, Now, Output, Peer, Rules, Seq, Setup, Signer, Timing, Tip, Verdict, Verifier,
+    Archived, Block, Body, BuildRequest, Compaction, Config, Engine, EpochSpec, Event, Identity,
+    Item, JournalState, Layout, Message, Mono, Now, Output, Peer, Rules, Seq, Setup, Signer,
+    Timing, Tip, Verdict, Verifier,
 };
 use ledger::codec::{self, List};
-use ledger::hash::{BlockHash, ChainId, Hash, SetHash};
+use ledger::hash::{BlockHash, ChainId, Hash, ItemId, SetHash};
 use ledger::header::{BlockRef, Flags, HEADER_VERSION, Header};
 use ledger::id::{
     AuthorityId, AuthorityIndex, Epoch, Height, TimeMs, TreeSize, ValidatorIndex, View,
@@ -73,6 +75,15 @@ impl Bytes<'_> {
     }
 }
 
+/// Bodies are items of one byte.
+const LAYOUT: Layout = Layout {
+    cut: |body| Some(body.chunks(1).collect()),
+    join: |items| {
+        let bytes = items.iter().flat_map(|item| item.iter().copied());
+        Body::from(bytes.collect::<Vec<u8>>())
+    },
+};
+
 struct AllGood;
 
 impl Verifier for AllGood {
@@ -125,6 +136,8 @@ struct World {
     now: Now,
     persisted: Seq,
     validate: VecDeque<BlockHash>,
+    /// Blocks whose items are looked for, and how many items.
+    gather: VecDeque<(BlockHash, usize)>,
     build: Option<BuildRequest>,
     sealed: Option<Tip>,
     /// Tips that blocks may be built on, and blocks that may be named.
@@ -143,7 +156,11 @@ impl World {
         };
         let config = Config::new(Rules::default(), Timing::default()).expect("the defaults");
         let setup = Setup {
-            config,
+            config: config.with_compaction(Compaction {
+                above_members: 10,
+                above_bytes: 0,
+            }),
+            layout: LAYOUT,
             epoch: spec(0, anchor),
             previous: None,
             identity: Identity {
@@ -167,6 +184,7 @@ impl World {
             now,
             persisted: Seq::default(),
             validate: VecDeque::new(),
+            gather: VecDeque::new(),
             build: None,
             sealed: None,
             tips: vec![anchor],
@@ -186,6 +204,7 @@ impl World {
             match output {
                 Output::Persist { seq, .. } => self.persisted = seq,
                 Output::Validate { hash, .. } => self.validate.push_back(hash),
+                Output::Gather { block, ids, .. } => self.gather.push_back((block, ids.len())),
                 Output::Build(request) => self.build = Some(request),
                 Output::Sealed(tip) => self.sealed = Some(tip),
                 _ => {}
@@ -214,6 +233,7 @@ impl World {
                     self.give(Event::BlockValidated { block, verdict });
                 }
             }
+            4 => self.of_items(bytes),
             8 => self.answer_build(bytes),
             9 => {
                 let head = self.tip(bytes).block.hash;
@@ -370,6 +390,54 @@ impl World {
             justification: List::new(),
             vote,
         })
+    }
+
+    /// Compact proposals, and what is asked and said of their items.
+    fn of_items(&mut self, bytes: &mut Bytes<'_>) {
+        let items = |bytes: &mut Bytes<'_>| -> Vec<Item> {
+            let count = bytes.byte() % 4;
+            (0..count)
+                .map(|_| Item::from(vec![bytes.byte() % 4]))
+                .collect()
+        };
+        let message = match bytes.byte() % 5 {
+            0 => {
+                let Some((block, count)) = self.gather.pop_front() else {
+                    return;
+                };
+                let held = |_| {
+                    let byte = bytes.byte();
+                    (byte < 128).then(|| Item::from(vec![byte % 4]))
+                };
+                let count = count.saturating_add(usize::from(bytes.byte() == 255));
+                let items = (0..count).map(held).collect();
+                return self.give(Event::Gathered { block, items });
+            }
+            1 => Message::BodyReq(BodyReq {
+                block: self.tip(bytes).block,
+                missing: Positions::new(usize::from(bytes.byte()), [usize::from(bytes.byte())]),
+            }),
+            2 => Message::BodyItems(BodyItems {
+                block: self.tip(bytes).block,
+                items: items(bytes).try_into().unwrap_or_default(),
+            }),
+            _ => {
+                let Message::Proposal(proposal) = self.proposal(bytes) else {
+                    return;
+                };
+                let ids: Vec<ItemId> = items(bytes).iter().map(Item::id).collect();
+                Message::CompactProposal(CompactProposal {
+                    view: proposal.view,
+                    parent_view: proposal.parent_view,
+                    header: proposal.block.header,
+                    ids: ids.try_into().unwrap_or_default(),
+                    justification: proposal.justification,
+                    vote: proposal.vote,
+                })
+            }
+        };
+        let from = bytes.byte();
+        self.receive(from, message);
     }
 
     fn answer_build(&mut self, bytes: &mut Bytes<'_>) {

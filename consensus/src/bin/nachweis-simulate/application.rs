@@ -11,7 +11,7 @@ use consensus::block::Body;
 use consensus::{Block, BuildRequest, EpochInfo, EpochSpec, Tip, Verdict};
 use ledger::evidence::Evidence;
 use ledger::hash::SetHash;
-use ledger::hash::{BlockHash, Hash, sha256};
+use ledger::hash::{BlockHash, Hash, ItemId, sha256};
 use ledger::header::{BlockRef, Flags, HEADER_VERSION, Header};
 use ledger::id::{Epoch, Height, TreeSize, ValidatorIndex};
 use std::collections::{BTreeMap, BTreeSet};
@@ -196,6 +196,20 @@ impl Application {
     /// Evidence that waits here, for those that may not know it.
     pub(crate) fn waiting_evidence(&self) -> impl Iterator<Item = &Evidence> {
         self.pool.evidence.values()
+    }
+
+    /// What the pool holds of these items.
+    pub(crate) fn gather(&self, ids: &[ItemId]) -> Vec<Option<consensus::Item>> {
+        let pool = &self.pool;
+        let records = pool.records.iter().map(|record| Item::Record(*record));
+        let evidence = pool.evidence.values().map(|one| Item::Evidence(*one));
+        let changes = pool.changes.values().map(|change| Item::Change(*change));
+        let all = records.chain(evidence).chain(changes);
+        let held: BTreeMap<ItemId, consensus::Item> = all
+            .map(|item| consensus::Item::from(ledger::codec::encode(&item)))
+            .map(|item| (item.id(), item))
+            .collect();
+        ids.iter().map(|id| held.get(id).cloned()).collect()
     }
 
     /// How many items a block on `head` would include; `None` if that block's state is not known here.

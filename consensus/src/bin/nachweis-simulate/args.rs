@@ -8,8 +8,9 @@ use crate::twins::Campaign;
 pub(crate) const HELP: &str = "\
 Run the consensus engine in simulated networks, one per seed, and check its promises after every event.
 
-Usage: nachweis-simulate [--seeds N] [--from S] [--nodes n] [--real-crypto] [--files DIR] [--threads T]
-       nachweis-simulate --replay SEED [--nodes n] [--real-crypto]
+Usage: nachweis-simulate [--seeds N] [--from S] [--nodes n] [--compact B] [--real-crypto] [--files DIR]
+                         [--threads T]
+       nachweis-simulate --replay SEED [--nodes n] [--compact B] [--real-crypto]
        nachweis-simulate twins [--views N] [--cases N] [--from S] [--threads T] [--replay CASE]
        nachweis-simulate --scenarios FILE...
        nachweis-simulate --delays
@@ -17,6 +18,8 @@ Usage: nachweis-simulate [--seeds N] [--from S] [--nodes n] [--real-crypto] [--f
   --seeds N       how many seeds to run (default 1000)
   --from S        the first seed (default 0)
   --nodes n       validators, 4 to 16; without it each seed draws 4, 5, 7 or 10
+  --compact B     propose bodies of over B bytes by the ids of their items, with any number of validators;
+                  without it only runs of over 10 validators do
   --real-crypto   Ed25519 instead of a fast keyed hash
   --files DIR     journals also in real files below DIR, one fdatasync for each batch; deleted behind each seed
   --threads T     seeds at a time (default: as many as there are processors)
@@ -76,6 +79,7 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, Usage
         nodes: None,
         crypto: Crypto::Mock,
         files: None,
+        compact_above: None,
         twins: None,
     };
     let (mut from, mut count, mut threads, mut replay) = (0, None, None, None);
@@ -108,6 +112,7 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, Usage
                 let fits = usize::try_from(n).ok().filter(|n| (4..=16).contains(n));
                 terms.nodes = Some(fits.ok_or(UsageError::Nodes(n))?);
             }
+            "--compact" => terms.compact_above = usize::try_from(number("--compact")?).ok(),
             "--delays" => return Ok(Command::Delays),
             "--scenarios" => return Ok(Command::Scenarios(args.collect())),
             "--real-crypto" => terms.crypto = Crypto::Real,
@@ -136,7 +141,8 @@ mod tests {
 
     #[test]
     fn the_command_line_is_read() {
-        let command = parsed("--seeds 7 --from 3 --nodes 5 --real-crypto").expect("good");
+        let command =
+            parsed("--seeds 7 --from 3 --nodes 5 --compact 90 --real-crypto").expect("good");
         assert!(matches!(
             command,
             Command::Sweep {
@@ -147,6 +153,7 @@ mod tests {
                     nodes: Some(5),
                     crypto: Crypto::Real,
                     files: None,
+                    compact_above: Some(90),
                     twins: None,
                 }
             }

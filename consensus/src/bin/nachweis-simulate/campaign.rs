@@ -27,6 +27,8 @@ pub(crate) struct Terms {
     pub(crate) crypto: Crypto,
     /// Where journals are kept in real files, if they are.
     pub(crate) files: Option<PathBuf>,
+    /// Bodies of more bytes are compact with any number of validators.
+    pub(crate) compact_above: Option<usize>,
     /// Seeds are scripts of this campaign, if there is one.
     pub(crate) twins: Option<Campaign>,
 }
@@ -52,7 +54,7 @@ const ENOUGH: usize = 5;
 
 impl Terms {
     pub(crate) fn plan(&self, seed: u64) -> Plan {
-        let mut plan = Plan::draw(seed, self.nodes, self.crypto);
+        let mut plan = Plan::draw(seed, self.nodes, self.crypto, self.compact_above);
         plan.files = self.files.as_ref().map(|all| all.join(seed.to_string()));
         plan
     }
@@ -63,14 +65,18 @@ impl Terms {
             return format!("scripts/simulate twins --views {views} --replay {seed}");
         }
         let nodes = self.nodes.map(|n| format!(" --nodes {n}"));
+        let compact = self
+            .compact_above
+            .map(|bytes| format!(" --compact {bytes}"));
         let crypto = if self.crypto == Crypto::Real {
             " --real-crypto"
         } else {
             ""
         };
         format!(
-            "scripts/simulate{}{crypto} --replay {seed}",
-            nodes.unwrap_or_default()
+            "scripts/simulate{}{}{crypto} --replay {seed}",
+            nodes.unwrap_or_default(),
+            compact.unwrap_or_default()
         )
     }
 

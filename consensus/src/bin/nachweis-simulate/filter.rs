@@ -25,12 +25,14 @@ pub(crate) enum Kind {
     SyncResp,
     RejoinReq,
     RejoinResp,
+    BodyReq,
+    BodyItems,
     /// Pushes of submitted records, which are not the engine's.
     Records,
 }
 
 /// All of them with their names.
-const NAMES: [(&str, Kind); 17] = [
+const NAMES: [(&str, Kind); 19] = [
     ("hello", Kind::Hello),
     ("seen", Kind::Seen),
     ("proposal", Kind::Proposal),
@@ -47,6 +49,8 @@ const NAMES: [(&str, Kind); 17] = [
     ("syncresp", Kind::SyncResp),
     ("rejoinreq", Kind::RejoinReq),
     ("rejoinresp", Kind::RejoinResp),
+    ("bodyreq", Kind::BodyReq),
+    ("bodyitems", Kind::BodyItems),
     ("records", Kind::Records),
 ];
 
@@ -67,7 +71,7 @@ impl Kind {
         match message {
             Message::Hello(_) => Self::Hello,
             Message::Seen(_) => Self::Seen,
-            Message::Proposal(_) => Self::Proposal,
+            Message::Proposal(_) | Message::CompactProposal(_) => Self::Proposal,
             Message::Vote(vote) => match vote.kind {
                 VoteKind::Notarize => Self::Notarize,
                 VoteKind::Nullify => Self::Nullify,
@@ -83,6 +87,8 @@ impl Kind {
             Message::SyncResp(_) => Self::SyncResp,
             Message::RejoinReq(_) => Self::RejoinReq,
             Message::RejoinResp(_) => Self::RejoinResp,
+            Message::BodyReq(_) => Self::BodyReq,
+            Message::BodyItems(_) => Self::BodyItems,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What stands in the bodies of the simulation: records, evidence, and changes of the set.
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use consensus::{Body, Layout};
 use ledger::evidence::Evidence;
 
 /// A record: its number, and a check word that only [`Record::submit`] makes, as a registrar's signature would be.
@@ -95,6 +96,31 @@ pub(crate) fn items(mut body: &[u8]) -> Option<Vec<Item>> {
     Some(items)
 }
 
+/// The items of a body as they travel alone; `None` if it is not made of items.
+pub(crate) fn cut(body: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut items = Vec::new();
+    let mut rest = body;
+    while !rest.is_empty() {
+        let from = rest;
+        Item::deserialize(&mut rest).ok()?;
+        items.push(from.get(..from.len() - rest.len())?);
+    }
+    Some(items)
+}
+
+/// How bodies are made of items.
+pub(crate) const LAYOUT: Layout = Layout {
+    cut,
+    join: |items| {
+        Body::from(
+            items
+                .iter()
+                .flat_map(|item| item.to_vec())
+                .collect::<Vec<u8>>(),
+        )
+    },
+};
+
 /// The body that these items make up.
 pub(crate) fn body(items: &[Item]) -> Vec<u8> {
     let mut body = Vec::with_capacity(items.len() * 9);
@@ -115,6 +141,12 @@ mod tests {
         assert_eq!(items(&body(&all)).as_deref(), Some(&all[..]));
         assert_eq!(items(&[9]), None);
         assert_eq!(items(&body(&all)[1..]), None);
+        assert_eq!(cut(&body(&all)[1..]), None);
+        let body = body(&all);
+        let parts = cut(&body).expect("items");
+        assert_eq!(parts.len(), 2);
+        let parts: Vec<_> = parts.into_iter().map(consensus::Item::from).collect();
+        assert_eq!(*(LAYOUT.join)(&parts), *body);
     }
 
     #[test]

@@ -151,6 +151,7 @@ impl Args {
             nodes: None,
             crypto: Crypto::Mock,
             files: None,
+            compact_above: None,
             twins: None,
         };
         let next = AtomicU64::new(0);

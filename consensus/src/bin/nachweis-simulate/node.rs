@@ -4,6 +4,7 @@
 use crate::application::Application;
 use crate::clock::{Clock, Time};
 use crate::disk::{Disk, Frame};
+use crate::items::LAYOUT;
 use crate::roster::Roster;
 use crate::violation::{Invariant, Violation, broken};
 use consensus::{
@@ -87,6 +88,7 @@ impl Node {
         let application = Application::new(Arc::clone(&roster.registry), blocks);
         let setup = Setup {
             config,
+            layout: LAYOUT,
             epoch: spec(application.epoch()),
             previous: self.disk.previous(&application),
             identity: Identity {

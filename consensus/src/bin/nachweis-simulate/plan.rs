@@ -3,15 +3,21 @@
 //! Swarm style: each seed draws which classes of faults it has at all, so that some runs see one fault alone and
 //! others see everything at once.
 
-use crate::byzantine::{ALL, Mischief};
+use crate::byzantine::{ALL, Mischief, OF_COMPACT};
 use crate::clock::{Clock, Time};
 use crate::crypto::Crypto;
 use crate::items::Change;
 use crate::random::{Random, Stream};
 use crate::world::NEVER;
-use consensus::{Rules, Timing};
+use consensus::{Compaction, Rules, Timing};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+
+/// Nothing is compact.
+pub(crate) const WHOLE: Compaction = Compaction {
+    above_members: usize::MAX,
+    above_bytes: usize::MAX,
+};
 
 /// Something that goes wrong at one moment.
 #[derive(Clone, Debug)]
@@ -86,6 +92,8 @@ pub(crate) struct Plan {
     pub(crate) files: Option<PathBuf>,
     pub(crate) timing: Timing,
     pub(crate) rules: Rules,
+    /// When honest leaders propose by ids.
+    pub(crate) compaction: Compaction,
     /// Validators of later epochs, each by its authority.
     pub(crate) joiners: Vec<u16>,
     /// Computers with the keys of a validator that has one already.
@@ -123,6 +131,7 @@ impl Plan {
             files: None,
             timing: Timing::default(),
             rules: Rules::default(),
+            compaction: Compaction::USUAL,
             joiners: Vec::new(),
             doubles: Vec::new(),
             epoch_length: 0,
@@ -147,8 +156,14 @@ impl Plan {
         }
     }
 
-    /// The run that a seed stands for, with `n` validators or as many as the seed draws.
-    pub(crate) fn draw(seed: u64, n: Option<usize>, crypto: Crypto) -> Self {
+    /// The run that a seed stands for, with `n` validators or as many as the seed draws. With up to ten, bodies are
+    /// compact above so many bytes, or never: their seeds are older than compact proposals.
+    pub(crate) fn draw(
+        seed: u64,
+        n: Option<usize>,
+        crypto: Crypto,
+        compact_above: Option<usize>,
+    ) -> Self {
         let mut random = Random::new(seed, Stream::Plan);
         let drawn = match random.below(20) {
             0..8 => 4,
@@ -158,6 +173,11 @@ impl Plan {
         };
         let mut plan = Self::calm(seed, n.unwrap_or(drawn));
         plan.crypto = crypto;
+        if let Some(above_bytes) = compact_above {
+            plan.compaction.above_bytes = above_bytes;
+        } else if plan.n <= plan.compaction.above_members {
+            plan.compaction = WHOLE;
+        }
         plan.gst = random.between(4_000, 20_000);
         if random.chance(300) {
             plan.timing.delta_ms = 30;
@@ -258,6 +278,9 @@ impl Plan {
                 continue;
             }
             let mut mischief: Vec<_> = ALL.to_vec();
+            if self.compaction != WHOLE {
+                mischief.extend(OF_COMPACT);
+            }
             random.shuffle(&mut mischief);
             mischief.truncate(random.index(4) + 1);
             if mischief.contains(&Mischief::Twins) {

@@ -7,10 +7,15 @@ use crate::twins::Campaign;
 
 /// Runs seeds on this thread; the first failure ends the test with its last events.
 fn seeds(nodes: usize, from: u64, count: u64) {
+    run_all(nodes, None, from, count);
+}
+
+fn run_all(nodes: usize, compact_above: Option<usize>, from: u64, count: u64) {
     let terms = Terms {
         nodes: Some(nodes),
         crypto: Crypto::Mock,
         files: None,
+        compact_above,
         twins: None,
     };
     for seed in from..from + count {
@@ -29,6 +34,7 @@ fn one_seed_is_one_trace() {
         nodes: None,
         crypto: Crypto::Mock,
         files: None,
+        compact_above: None,
         twins: None,
     };
     let hashes = || -> Vec<_> {
@@ -50,6 +56,7 @@ fn seeds_with_real_signatures() {
         nodes: Some(4),
         crypto: Crypto::Real,
         files: None,
+        compact_above: None,
         twins: None,
     };
     let outcome = terms.run(1, Words::None);
@@ -70,6 +77,12 @@ slices! {
     seeds_of_5: 5 from 0 count 25;
     seeds_of_7: 7 from 0 count 15;
     seeds_of_10: 10 from 0 count 8;
+    seeds_of_13_propose_by_ids: 13 from 0 count 6;
+}
+
+#[test]
+fn seeds_with_bodies_on_both_sides_of_the_limit() {
+    run_all(4, Some(100), 0, 25);
 }
 
 #[test]
@@ -78,6 +91,7 @@ fn twins_split_nothing() {
         nodes: None,
         crypto: Crypto::Mock,
         files: None,
+        compact_above: None,
         twins: Some(Campaign { views: 5 }),
     };
     let report = terms.sweep(0, 60, 1, &|words| panic!("{words}"));

@@ -111,13 +111,25 @@ pub(crate) fn message(message: &Message) -> String {
             proposal.parent_view,
             block(&proposal.block.block_ref()),
             proposal.block.header.view,
-            proposal
-                .justification
-                .iter()
-                .map(certificate)
-                .collect::<Vec<_>>()
-                .join(", ")
+            certificates(&proposal.justification)
         ),
+        Message::CompactProposal(proposal) => format!(
+            "CompactProposal view {} on view {}: {} of view {} with {} items, justified by [{}]",
+            proposal.view,
+            proposal.parent_view,
+            block(&proposal.header.block_ref()),
+            proposal.header.view,
+            proposal.ids.len(),
+            certificates(&proposal.justification)
+        ),
+        Message::BodyReq(request) => format!("BodyReq {}", block(&request.block)),
+        Message::BodyItems(answer) => {
+            format!(
+                "BodyItems {} with {}",
+                block(&answer.block),
+                answer.items.len()
+            )
+        }
         Message::Vote(v) => vote(v),
         Message::Certificate(c) => certificate(c),
         Message::Status(status) => format!(
@@ -166,6 +178,7 @@ pub(crate) fn output(output: &Output) -> String {
             request.height,
             request.flags.bits()
         ),
+        Output::Gather { ids, .. } => format!("-> Gather {} items", ids.len()),
         Output::Validate { hash: _, block: b } => format!("-> Validate {}", block(&b.block_ref())),
         Output::Commit(commit) => {
             let blocks: Vec<_> = commit
@@ -217,6 +230,11 @@ pub(crate) fn vote(vote: &Vote) -> String {
             vote.signer
         ),
     }
+}
+
+fn certificates(list: &[Certificate]) -> String {
+    let words: Vec<_> = list.iter().map(certificate).collect();
+    words.join(", ")
 }
 
 /// A certificate in a few words.

@@ -76,6 +76,7 @@ impl Make {
         let tip = *epoch.anchor();
         let setup = Setup {
             config: self.config,
+            layout: fixture::LAYOUT,
             epoch: self.spec,
             previous: self.previous,
             identity: Identity {
@@ -189,6 +190,7 @@ impl Bench {
                 }
                 Output::Build(request) => self.builds.push(request),
                 Output::SetTimer { .. }
+                | Output::Gather { .. }
                 | Output::Commit(_)
                 | Output::Forget(_)
                 | Output::Serve { .. }
@@ -350,8 +352,7 @@ impl Bench {
     pub(super) fn votes(&self) -> Vec<(VoteKind, u64, BlockRef)> {
         let votes = self.sent.iter().filter_map(|message| match message {
             Message::Vote(vote) => Some(vote),
-            Message::Proposal(proposal) => Some(&proposal.vote),
-            _ => None,
+            other => other.outline().map(|proposal| proposal.vote),
         });
         votes
             .map(|vote| (vote.kind, vote.view.0, vote.block))

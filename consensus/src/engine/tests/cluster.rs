@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::engine::{Archived, Engine, Identity, Setup};
 use crate::epoch::{EpochInfo, EpochSpec, Peer, Sealed};
 use crate::event::{Event, Verdict};
+use crate::items::Item;
 use crate::journal::{JournalState, Record};
 use crate::message::{Message, SyncResp};
 use crate::outbox::Seq;
@@ -197,6 +198,7 @@ impl Cluster {
         let signer = u16::try_from(index).unwrap();
         let setup = Setup {
             config: self.config,
+            layout: fixture::LAYOUT,
             epoch: spec_of(&epoch),
             previous,
             identity: Identity {
@@ -234,8 +236,13 @@ impl Cluster {
 
     /// An item reaches every running node's pool, after one delay as gossip would bring it.
     pub(super) fn submit(&mut self, item: u64) {
+        self.submit_to(|_| true, item);
+    }
+
+    /// An item reaches the pools of some running nodes.
+    pub(super) fn submit_to(&mut self, whom: impl Fn(usize) -> bool, item: u64) {
         for index in 0..self.nodes.len() {
-            if self.nodes[index].engine.is_some() {
+            if self.nodes[index].engine.is_some() && whom(index) {
                 self.nodes[index].pool.insert(item);
                 self.work_changed(index);
             }
@@ -446,6 +453,13 @@ impl Cluster {
                     block: hash,
                     verdict,
                 });
+            }
+            Output::Gather { block, ids, .. } => {
+                let pool = self.nodes[index].pool.iter();
+                let pool = pool.map(|item| Item::from(&item.to_le_bytes()[..]));
+                let pool: BTreeMap<_, _> = pool.map(|item| (item.id(), item)).collect();
+                let items = ids.iter().map(|id| pool.get(id).cloned()).collect();
+                return Some(Event::Gathered { block, items });
             }
             Output::Commit(commit) => {
                 let node = &mut self.nodes[index];

@@ -3,6 +3,7 @@
 use crate::block::{Block, Body, Tip};
 use crate::config::{Config, Rules, Timing};
 use crate::epoch::{EpochInfo, EpochSpec};
+use crate::items::Layout;
 use crate::verify::{Signer, Verifier};
 use alloc::format;
 use alloc::vec::Vec;
@@ -231,6 +232,18 @@ pub(super) fn block(epoch: &EpochInfo, parent: &Tip, view: u64, time: u64, items
         body: Body::from(body),
     }
 }
+
+/// Bodies are items of eight bytes.
+pub(super) const LAYOUT: Layout = Layout {
+    cut: |body| {
+        let items: Vec<&[u8]> = body.chunks(8).collect();
+        items.iter().all(|item| item.len() == 8).then_some(items)
+    },
+    join: |items| {
+        let bytes = items.iter().flat_map(|item| item.iter().copied());
+        Body::from(bytes.collect::<Vec<u8>>())
+    },
+};
 
 pub(super) fn items(body: &Body) -> Vec<u64> {
     body.chunks(8)

@@ -11,6 +11,7 @@ mod bench;
 mod cluster;
 mod fixture;
 
+mod compacting;
 mod durability;
 mod epochs;
 mod finality;

@@ -15,7 +15,7 @@ pub(super) struct Late {
 
 impl Behaviour for Late {
     fn outgoing(&mut self, hand: &mut Hand<'_>, to: usize, message: Message) -> Option<Message> {
-        if !matches!(message, Message::Proposal(_)) {
+        if message.outline().is_none() {
             return Some(message);
         }
         let by = *self.by.get_or_insert_with(|| hand.random.below(LATEST));

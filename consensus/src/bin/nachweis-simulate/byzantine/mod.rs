@@ -9,6 +9,7 @@ mod beyond_seal;
 mod churn;
 mod double_vote;
 mod equivocation;
+mod false_items;
 mod flood;
 mod forged;
 mod garbage;
@@ -63,9 +64,13 @@ pub(crate) enum Mischief {
     BeyondSeal,
     Amnesia,
     Twins,
+    FalseItems,
 }
 
-/// All of them.
+/// Those that make sense only where proposals are compact.
+pub(crate) const OF_COMPACT: [Mischief; 1] = [Mischief::FalseItems];
+
+/// All others.
 pub(crate) const ALL: [Mischief; 20] = [
     Mischief::Selective,
     Mischief::Equivocation,
@@ -125,6 +130,7 @@ fn behaviour(mischief: Mischief) -> Box<dyn Behaviour> {
         Mischief::BeyondSeal => Box::new(beyond_seal::BeyondSeal),
         Mischief::Twins => Box::new(twins::Twins),
         Mischief::Amnesia => Box::new(amnesia::Amnesia),
+        Mischief::FalseItems => Box::new(false_items::FalseItems::default()),
     }
 }
 
@@ -152,6 +158,12 @@ impl Lore {
                     self.certified(certificate);
                 }
             }
+            Message::CompactProposal(proposal) => {
+                remember(&mut self.votes, proposal.vote);
+                for certificate in &*proposal.justification {
+                    self.certified(certificate);
+                }
+            }
             Message::Vote(vote) => remember(&mut self.votes, *vote),
             Message::Certificate(certificate) => self.certified(certificate),
             Message::Hello(_)
@@ -164,7 +176,9 @@ impl Lore {
             | Message::SyncReq(_)
             | Message::SyncResp(_)
             | Message::RejoinReq(_)
-            | Message::RejoinResp(_) => {}
+            | Message::RejoinResp(_)
+            | Message::BodyReq(_)
+            | Message::BodyItems(_) => {}
         }
     }
 

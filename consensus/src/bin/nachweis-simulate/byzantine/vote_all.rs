@@ -16,6 +16,7 @@ impl Behaviour for VoteAll {
     fn incoming(&mut self, hand: &mut Hand<'_>, _from: usize, message: &Message) {
         let (view, block) = match message {
             Message::Proposal(proposal) => (proposal.view, proposal.block.block_ref()),
+            Message::CompactProposal(proposal) => (proposal.view, proposal.header.block_ref()),
             Message::Vote(vote) if hand.random.chance(300) => (vote.view, vote.block),
             Message::Certificate(c) if hand.random.chance(300) => (c.view(), c.block()),
             _ => return,

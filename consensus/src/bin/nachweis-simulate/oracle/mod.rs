@@ -40,6 +40,8 @@ pub(crate) struct Oracle {
     /// Records that honest validators wrote.
     pub(crate) written: u64,
     pub(crate) evidence: u64,
+    /// Proposals by ids that honest validators sent.
+    pub(crate) compact: u64,
     /// Nodes whose journal was lost.
     forgetful: BTreeSet<usize>,
     anchor_view: bool,
@@ -61,6 +63,7 @@ impl Oracle {
             traffic: 0,
             written: 0,
             evidence: 0,
+            compact: 0,
             forgetful: BTreeSet::new(),
             anchor_view: plan.rules.anchor_interval_ms > 0,
         }
@@ -105,20 +108,21 @@ impl Oracle {
             return Ok(());
         }
         let durable = &self.durable[node];
+        if let Some(proposal) = message.outline() {
+            self.traffic += 1;
+            self.compact += u64::from(proposal.ids.is_some());
+            durable.allows_vote(node, proposal.vote)?;
+            self.votes.sent(node, roster, proposal.vote)?;
+            for certificate in proposal.justification {
+                durable.allows_certificate(node, certificate)?;
+                self.certificates.seen(roster, certificate)?;
+            }
+        }
         match message {
             Message::Vote(vote) => {
                 self.traffic += 1;
                 durable.allows_vote(node, vote)?;
                 self.votes.sent(node, roster, vote)?;
-            }
-            Message::Proposal(proposal) => {
-                self.traffic += 1;
-                durable.allows_vote(node, &proposal.vote)?;
-                self.votes.sent(node, roster, &proposal.vote)?;
-                for certificate in &*proposal.justification {
-                    durable.allows_certificate(node, certificate)?;
-                    self.certificates.seen(roster, certificate)?;
-                }
             }
             Message::Certificate(certificate) => {
                 self.traffic += 1;
@@ -140,14 +144,18 @@ impl Oracle {
                     self.certificates.seen(roster, certificate)?;
                 }
             }
-            Message::Hello(_)
+            Message::Proposal(_)
+            | Message::CompactProposal(_)
+            | Message::Hello(_)
             | Message::Seen(_)
             | Message::Status(_)
             | Message::Fetch(_)
             | Message::Block(_)
             | Message::CertReq(_)
             | Message::SyncReq(_)
-            | Message::RejoinReq(_) => {}
+            | Message::RejoinReq(_)
+            | Message::BodyReq(_)
+            | Message::BodyItems(_) => {}
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! `docs/simulation.md` lists the commands. Nothing here knows a world; [`super::stage`] carries the commands out.
 
-use crate::byzantine::Mischief;
+use crate::byzantine::{ALL, Mischief, OF_COMPACT};
 use crate::clock::Time;
 use crate::filter::Kind;
 use std::collections::BTreeSet;
@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Runs(u64),
     Delta(Time, Time),
     Anchors(Time),
+    /// Bodies of more bytes are proposed by ids.
+    Compact(usize),
     /// An epoch ends after so many blocks.
     Epochs(u64),
     /// One validator more, of later epochs, by its authority.
@@ -104,6 +106,7 @@ pub(crate) enum Command {
     ViewAtMost(u64),
     Nullified(Nodes),
     SomeEvidence,
+    SomeCompact,
 }
 
 /// A command where it stands.
@@ -306,8 +309,8 @@ impl<'a> Words<'a> {
 
 fn command(name: &str, words: &mut Words<'_>) -> Parsed<Command> {
     let read = match name {
-        "epochs" | "joiner" | "kills" | "nodes" | "runs" | "delta" | "anchors" | "byzantine"
-        | "absent" | "clock" | "latency" | "sync" | "answer" | "loss" | "calm" => {
+        "epochs" | "joiner" | "kills" | "nodes" | "runs" | "delta" | "anchors" | "compact"
+        | "byzantine" | "absent" | "clock" | "latency" | "sync" | "answer" | "loss" | "calm" => {
             setting(name, words)
         }
         "until" | "final" | "waits" | "silent" | "wake" | "expect" => demand(name, words),
@@ -331,13 +334,13 @@ fn setting(name: &str, words: &mut Words<'_>) -> Parsed<Command> {
             Command::Kills(bugs.collect())
         }
         "anchors" => Command::Anchors(words.time()?),
+        "compact" => Command::Compact(words.count()?),
         "byzantine" => {
             let node = words.count()?;
             let mut mischief = Vec::new();
             while let Some(word) = words.peek() {
-                let named = crate::byzantine::ALL
-                    .iter()
-                    .find(|kind| spelled(**kind) == word);
+                let mut all = ALL.iter().chain(&OF_COMPACT);
+                let named = all.find(|kind| spelled(**kind) == word);
                 mischief.push(*named.ok_or_else(|| format!("{word} is no misbehaviour"))?);
                 words.next("a misbehaviour")?;
             }
@@ -460,6 +463,7 @@ fn demand(name: &str, words: &mut Words<'_>) -> Parsed<Command> {
         "expect" if words.takes("epoch") => Command::EpochIs(words.number()?),
         "expect" if words.takes("nullified") => Command::Nullified(words.nodes()?),
         "expect" if words.takes("evidence") => Command::SomeEvidence,
+        "expect" if words.takes("compact") => Command::SomeCompact,
         _ => return Err("it demands nothing that can be checked".to_owned()),
     })
 }

@@ -90,6 +90,7 @@ impl Stage {
                 plan.clocks.push(Clock::default());
                 plan.starts.push(0);
             }
+            Command::Compact(bytes) => plan.compaction.above_bytes = *bytes,
             Command::Anchors(interval) => plan.rules.anchor_interval_ms = *interval,
             Command::Byzantine(node, mischief) => {
                 plan.byzantine.insert(*node, mischief.clone());
@@ -202,7 +203,8 @@ fn act(world: &mut World, command: &Command) -> Done {
         | Command::ViewAtLeast(_)
         | Command::ViewAtMost(_)
         | Command::Nullified(_)
-        | Command::SomeEvidence => expect(world, command),
+        | Command::SomeEvidence
+        | Command::SomeCompact => expect(world, command),
         _ => {
             arrange(world, command);
             match command {
@@ -399,6 +401,15 @@ fn expect(world: &mut World, command: &Command) -> Done {
             let without = nodes.into_iter().find(|node| !has_nullified(world, *node));
             let what = format!("{without:?} has no Nullify of its own on its disk");
             demand(world, without.is_none(), Invariant::Liveness, &what)
+        }
+        Command::SomeCompact => {
+            let holds = world.oracle.compact > 0;
+            demand(
+                world,
+                holds,
+                Invariant::Liveness,
+                "nothing was proposed by ids",
+            )
         }
         _ => {
             let holds = world.oracle.evidence > 0;

@@ -158,6 +158,7 @@ impl Script {
         let (view, in_view) = match message {
             Message::Hello(_) | Message::Seen(_) => return true,
             Message::Proposal(proposal) => (Some(proposal.view), None),
+            Message::CompactProposal(proposal) => (Some(proposal.view), None),
             Message::Vote(vote) => (Some(vote.view), None),
             Message::Certificate(certificate) => (Some(certificate.view()), None),
             Message::Status(status) => (None, Some(status.view)),

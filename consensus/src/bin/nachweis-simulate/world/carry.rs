@@ -59,6 +59,7 @@ impl World {
             | Output::Head(_)
             | Output::Build(_)
             | Output::Validate { .. }
+            | Output::Gather { .. }
             | Output::Commit(_)
             | Output::Forget(_) => self.apply(node, output),
         }
@@ -111,6 +112,10 @@ impl World {
                 let verdict = process.application.validate(&block)?;
                 let block = hash;
                 self.answer(node, Event::BlockValidated { block, verdict });
+            }
+            Output::Gather { block, ids, .. } => {
+                let items = process.application.gather(&ids);
+                self.answer(node, Event::Gathered { block, items });
             }
             Output::Commit(commit) => {
                 self.oracle.commits(node, &self.roster, &commit)?;
@@ -432,5 +437,6 @@ const fn code(output: &Output) -> u64 {
         Output::Ban { .. } => 13 << 32,
         Output::Sealed(_) => 14 << 32,
         Output::Park(_) => 15 << 32,
+        Output::Gather { ids, .. } => 16 << 32 ^ ids.len() as u64,
     }
 }

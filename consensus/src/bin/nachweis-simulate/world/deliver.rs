@@ -17,8 +17,7 @@ pub(super) type Votes = Option<Vote>;
 fn votes_of(message: &Message) -> Votes {
     match message {
         Message::Vote(vote) => Some(*vote),
-        Message::Proposal(proposal) => Some(proposal.vote),
-        _ => None,
+        other => other.outline().map(|proposal| *proposal.vote),
     }
 }
 

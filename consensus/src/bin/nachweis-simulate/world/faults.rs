@@ -4,7 +4,7 @@ use super::World;
 use super::happen::{Happening, Inside};
 use crate::network::{Connected, Generation};
 use crate::node::Node;
-use crate::plan::Fault;
+use crate::plan::{Fault, WHOLE};
 use crate::violation::Checked;
 use consensus::Event;
 
@@ -120,7 +120,12 @@ impl World {
         let disk = &self.nodes[node].disk;
         self.oracle
             .started(node, &self.roster, disk.journal(), disk.archive.iter())?;
-        self.nodes[node].start(self.now, &self.roster, self.config)?;
+        // Byzantine validators make what they like of whole proposals.
+        let config = match self.shells[node] {
+            Some(_) => self.config.with_compaction(WHOLE),
+            None => self.config,
+        };
+        self.nodes[node].start(self.now, &self.roster, config)?;
         for peer in self.others(node) {
             let at = self.now + 1 + self.chance.below(CONNECTED);
             self.queue.plan(at, Happening::Connect { a: node, b: peer });

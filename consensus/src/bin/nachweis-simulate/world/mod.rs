@@ -111,7 +111,9 @@ impl World {
                 .collect(),
             oracle: Oracle::new(&plan, &roster),
             network: Network::new(count, plan.weather, network),
-            config: Config::new(plan.rules, plan.timing).expect("parameters fit together"),
+            config: Config::new(plan.rules, plan.timing)
+                .expect("parameters fit together")
+                .with_compaction(plan.compaction),
             chance: Random::new(plan.seed, Stream::Disk),
             plan,
             roster,
