@@ -191,6 +191,10 @@ counters! {
     invalid_blocks,
     /// Blocks built by this node.
     built_blocks,
+    /// Items of compact proposals that the own pool held.
+    gathered_items,
+    /// Items of compact proposals that the own pool lacked: their proposer was asked.
+    lacked_items,
     /// Synced batches of the consensus journal.
     journal_syncs,
     /// Microseconds spent in those syncs.

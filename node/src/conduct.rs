@@ -107,6 +107,10 @@ const fn kind(message: &Message) -> &'static str {
     }
     if matches!(message, Message::Proposal(_)) {
         "proposal"
+    } else if matches!(message, Message::CompactProposal(_)) {
+        "compact proposal"
+    } else if matches!(message, Message::BodyReq(_) | Message::BodyItems(_)) {
+        "items of a body"
     } else if matches!(message, Message::Certificate(_)) {
         "certificate"
     } else if matches!(message, Message::Status(_)) {

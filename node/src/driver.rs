@@ -402,6 +402,9 @@ impl Driver {
                 let block = Box::new(block);
                 ask(&self.parts.requests, Request::Validate { hash, block }).await;
             }
+            Output::Gather { block, ids, bytes } => {
+                ask(&self.parts.requests, Request::Gather { block, ids, bytes }).await;
+            }
             Output::Commit(commit) => {
                 let commit = self.with_posts(commit);
                 // Full: the disk is behind, and everything waits for it.

@@ -55,6 +55,15 @@ pub enum Request {
         /// Header and body as delivered.
         block: Box<consensus::Block>,
     },
+    /// Look for the items of a compact proposal in the pool.
+    Gather {
+        /// Hash of the block.
+        block: BlockHash,
+        /// Ids of its items.
+        ids: Vec<ItemId>,
+        /// They have so many bytes in all.
+        bytes: u32,
+    },
     /// These blocks are final and archived.
     Final(Vec<Post>),
     /// The engine saw a validator contradict itself: that is to be recorded.
@@ -246,6 +255,9 @@ impl Executor {
             Input::Request(Request::Head(head)) => self.turn_to(head)?,
             Input::Request(Request::Build(request)) => self.build(&request)?,
             Input::Request(Request::Validate { hash, block }) => self.validate(hash, &block)?,
+            Input::Request(Request::Gather { block, ids, bytes }) => {
+                self.gather(block, &ids, bytes);
+            }
             Input::Request(Request::Final(posts)) => self.finalized(&posts)?,
             Input::Request(Request::Accuse(evidence)) => self.accuse(*evidence)?,
             Input::Submit(submit) => self.submit(submit)?,
@@ -341,6 +353,16 @@ enum Input {
 
 /// Blocks.
 impl Executor {
+    fn gather(&self, block: BlockHash, ids: &[ItemId], bytes: u32) {
+        let items = self.worklist.gather(ids, bytes);
+        let counters = self.setup.chain.counters();
+        let held = items.iter().flatten().count();
+        counters.gathered_items.add(held as u64);
+        let lacked = ids.len().saturating_sub(held);
+        counters.lacked_items.add(lacked as u64);
+        self.answer(Event::Gathered { block, items });
+    }
+
     fn validate(&self, hash: BlockHash, block: &consensus::Block) -> Result<(), Halt> {
         let verdict = match self.setup.chain.states().open(&hash) {
             Some(_) => Verdict::Valid,

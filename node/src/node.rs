@@ -30,8 +30,8 @@ use crate::repair::{self, Repair};
 use crate::scrub::Scrub;
 use crate::storage::archive::Archive;
 use consensus::{
-    Archived, Ed25519, Engine, EpochInfo, Identity as Voter, Record, RecoverError, Rules, Setup,
-    Timing,
+    Archived, Ed25519, Engine, EpochInfo, Identity as Voter, Layout, Record, RecoverError, Rules,
+    Setup, Timing,
 };
 use ledger::evidence::Evidence;
 use ledger::id::ValidatorIndex;
@@ -417,6 +417,15 @@ fn epochs(recovered: &Recovered) -> Arc<[EpochInfo]> {
     known.map(EpochInfo::new).chain([first]).collect()
 }
 
+/// How bodies are made of items: the ledger's container.
+pub(crate) const LAYOUT: Layout = Layout {
+    cut: ledger::body::Body::cut,
+    join: |items| {
+        let items: Vec<&[u8]> = items.iter().map(|item| &**item).collect();
+        ledger::body::Body::join(&items).into()
+    },
+};
+
 fn engine(
     recovered: &mut Recovered,
     config: &Config,
@@ -442,6 +451,7 @@ fn engine(
     let header = recovered.chain.head.header.as_ref();
     let setup = Setup {
         config: consensus::Config::new(rules, timing)?,
+        layout: LAYOUT,
         epoch: recovered.chain.epoch.clone(),
         previous: recovered.chain.previous.take(),
         identity: Voter {

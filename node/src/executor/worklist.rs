@@ -94,6 +94,20 @@ impl Worklist {
         submission.or_else(|| self.docket.item(id))
     }
 
+    /// What of these items is pending here, as long as it is not over so many bytes in all.
+    pub(super) fn gather(&self, ids: &[ItemId], bytes: u32) -> Vec<Option<consensus::Item>> {
+        let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let found = ids.iter().map(|id| {
+            let item = match self.pool.by_id(id) {
+                Some(pending) => consensus::Item::from(pending.item.as_bytes()),
+                None => consensus::Item::from(self.docket.item(id)?.as_bytes()),
+            };
+            left = left.checked_sub(item.len())?;
+            Some(item)
+        });
+        found.collect()
+    }
+
     /// Files evidence, if it could still be recorded; gives it as it travels if it was not filed already.
     pub(super) fn file(
         &mut self,
