@@ -405,11 +405,11 @@ impl World {
                 let Some((block, count)) = self.gather.pop_front() else {
                     return;
                 };
+                let count = count.saturating_add(usize::from(bytes.byte() == 255));
                 let held = |_| {
                     let byte = bytes.byte();
                     (byte < 128).then(|| Item::from(vec![byte % 4]))
                 };
-                let count = count.saturating_add(usize::from(bytes.byte() == 255));
                 let items = (0..count).map(held).collect();
                 return self.give(Event::Gathered { block, items });
             }
