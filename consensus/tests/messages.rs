@@ -123,7 +123,7 @@ fn only_the_canonical_bytes_within_their_limit_are_taken_in() {
             );
         }
         let longer = [&bytes[..], &[0]].concat();
-        assert!(Message::decode(&longer).is_err());
+        Message::decode(&longer).unwrap_err();
         let limit = Message::limit(bytes[0]).unwrap();
         let over = [&bytes[..], &vec![0; limit]].concat();
         let refused = Message::decode(&over);
@@ -134,14 +134,14 @@ fn only_the_canonical_bytes_within_their_limit_are_taken_in() {
 #[test]
 fn lists_are_bounded_by_what_they_announce() {
     let most = proposal(vec![ItemId::default(); MAX_ITEMS]).encode();
-    assert!(Message::decode(&most).is_ok());
+    Message::decode(&most).unwrap();
     assert!(most.len() <= Message::limit(26).unwrap());
     // One more id than the list may have, whatever the length of the frame.
     let count = 1 + 16 + Header::LEN;
     let mut more = most;
     let announced = u32::try_from(MAX_ITEMS + 1).unwrap();
     more[count..count + 4].copy_from_slice(&announced.to_le_bytes());
-    assert!(Message::decode(&more).is_err());
+    Message::decode(&more).unwrap_err();
     for kind in 26..=28 {
         let mut bomb = vec![kind; 60];
         bomb[41..].fill(0xff);

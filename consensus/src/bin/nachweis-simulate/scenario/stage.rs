@@ -402,20 +402,13 @@ fn expect(world: &mut World, command: &Command) -> Done {
             let what = format!("{without:?} has no Nullify of its own on its disk");
             demand(world, without.is_none(), Invariant::Liveness, &what)
         }
-        Command::SomeCompact => {
-            let holds = world.oracle.compact > 0;
-            demand(
-                world,
-                holds,
-                Invariant::Liveness,
-                "nothing was proposed by ids",
-            )
-        }
-        _ => {
-            let holds = world.oracle.evidence > 0;
-            demand(world, holds, Invariant::Evidence, "there is no evidence")
-        }
+        Command::SomeCompact => some(world, world.oracle.compact, "nothing was proposed by ids"),
+        _ => some(world, world.oracle.evidence, "there is no evidence"),
     }
+}
+
+fn some(world: &World, count: u64, otherwise: &str) -> Done {
+    demand(world, count > 0, Invariant::Evidence, otherwise)
 }
 
 fn has_nullified(world: &World, node: usize) -> bool {
