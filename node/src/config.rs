@@ -558,7 +558,7 @@ mod tests {
             "scrub_pause_s",
         ];
         let text = default_text();
-        let (before_sync, _) = text.split_once("[sync]").unwrap();
+        let (before_sync, _) = text.split_once("\n[sync]").unwrap();
         let is_later = |line: &&str| later.iter().any(|key| line.starts_with(key));
         let older: Vec<&str> = before_sync.lines().filter(|line| !is_later(line)).collect();
         assert_eq!(older.len() + later.len(), before_sync.lines().count());
