@@ -204,9 +204,10 @@ impl Rot<'_> {
         };
         let bit = draw.below(8);
         let mut bytes = fs::read(&file)?;
-        // The index is mostly room that was never written: half of its flips hit what was.
+        // These are mostly room that was never written: half of their flips hit what was.
         let written: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
-        if kind == "data/index" && draw.below(2) == 0 && !written.is_empty() {
+        if ["data/index", "data/guard"].contains(&kind) && draw.below(2) == 0 && !written.is_empty()
+        {
             at = written[draw.below(written.len())];
         }
         bytes[at] ^= 1 << bit;
