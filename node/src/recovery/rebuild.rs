@@ -77,12 +77,26 @@ impl Rebuild<'_> {
                 let seen = Seen::new(self.log.size().0.saturating_mul(2));
                 let base = self.begin(&index)?;
                 let base = self.fill_or_close(&index, (base, Some(seen)), begun)?;
-                (index, base)
+                (self.reopen(&index)?, base)
             }
         };
         let states = States::new(index, base);
         self.replay(&states)?;
         Ok(states)
+    }
+
+    /// What was made with a small cache goes on with the one that the configuration names.
+    fn reopen(&self, made: &Index) -> Result<Index, RecoveryError> {
+        made.close()?;
+        let opened = Index::open(&self.dir, self.founding.chain(), self.cache)?;
+        match opened.start {
+            Start::Kept => Ok(opened.index),
+            Start::Empty => {
+                let what = "the index that was just made cannot be opened".to_owned();
+                let path = self.dir.clone();
+                Err(Fatal::Misuse { path, what }.into())
+            }
+        }
     }
 
     /// Up to where nothing needs to wait above the index.

@@ -32,6 +32,8 @@ use writes::{Applied, Placed, Registered, WriteError};
 
 /// Most keys of one batch: 401-key batches cost 315 MB of memory, 4,001-key batches 3.2 GB.
 pub const BATCH_KEYS: usize = 256;
+/// Cache of an index that is made from nothing: its keys come in order, and memory is dearer than the few reads.
+const MAKING_CACHE: u64 = 16 << 20;
 /// Keys written between two checkpoints.
 pub const CHECKPOINT_KEYS: u64 = 100_000;
 /// Longest value: an encoded state.
@@ -131,7 +133,8 @@ pub struct View<'a>(RwLockReadGuard<'a, Option<sled::Db>>);
 impl Index {
     /// Opens the index of `chain`, or begins an empty one.
     ///
-    /// `cache_bytes` is a cache size, not a bound of memory. Without the `clean` marker (or with another
+    /// `cache_bytes` is a cache size, not a bound of memory; an empty one is opened with a small cache, to be closed and opened
+    /// again once it is filled. Without the `clean` marker (or with another
     /// chain's or format's) the store is deleted without opening it: after a power cut opening it returned
     /// corruption late or panicked in 6 of 20 trials, and a kill can leave part of a block.
     ///
@@ -152,7 +155,8 @@ impl Index {
             None => {
                 files::remove_dir(&store_path(dir))?;
                 files::write_atomic(&begun_path(dir), marker_text(chain).as_bytes())?;
-                let store = open_store(dir, cache_bytes).map_err(|error| fatal(dir, error))?;
+                let cache = cache_bytes.min(MAKING_CACHE);
+                let store = open_store(dir, cache).map_err(|error| fatal(dir, error))?;
                 (store, Start::Empty)
             }
         };
