@@ -1,8 +1,8 @@
 //! The rules: who may sign what, what is a quorum, what a rejoin and a restart need (consensus.md 3.7, 3.12, 3.15).
 
 use crate::world::{
-    Block, EPOCHS, File, Kind, MAX_BLOCKS, Members, NODES, Node, Position, RESTARTED, Statement,
-    VIEWS, World, has,
+    Block, Blocks, EPOCHS, File, Kind, Members, NODES, Node, Position, RESTARTED, Statement, VIEWS,
+    World, has,
 };
 
 /// A rule that is left out or was drafted otherwise: the model must then find a fork or a dead end.
@@ -174,7 +174,7 @@ impl Rules {
     }
 
     /// The block that this validator sees certified at a view; the anchor at view 0.
-    pub(crate) fn certified(&self, world: &World, who: usize, view: usize) -> u32 {
+    pub(crate) fn certified(&self, world: &World, who: usize, view: usize) -> Blocks {
         let node = &world.nodes[who];
         if view == 0 {
             return self
@@ -192,7 +192,7 @@ impl Rules {
     }
 
     /// Parents on which this validator accepts a new block in its view.
-    pub(crate) fn parents(&self, world: &World, who: usize) -> u32 {
+    pub(crate) fn parents(&self, world: &World, who: usize) -> Blocks {
         let node = &world.nodes[who];
         let anchor = self.anchor(world, node.epoch);
         let lowest = node.held[node.epoch].final_view();
@@ -209,7 +209,7 @@ impl Rules {
     }
 
     /// Blocks of earlier views that this validator accepts again in its view.
-    pub(crate) fn repeatable(&self, world: &World, who: usize) -> u32 {
+    pub(crate) fn repeatable(&self, world: &World, who: usize) -> Blocks {
         let node = &world.nodes[who];
         let lowest = node.held[node.epoch].final_view().max(1);
         (lowest..node.view())
@@ -220,9 +220,7 @@ impl Rules {
     pub(crate) fn may_notarize(&self, world: &World, who: usize) -> bool {
         let node = &world.nodes[who];
         let view = node.view();
-        self.may_sign(world, who, view)
-            && node.mine[node.epoch].notarize[view] == 0
-            && world.blocks.len() < MAX_BLOCKS
+        self.may_sign(world, who, view) && node.mine[node.epoch].notarize[view] == 0
     }
 
     pub(crate) fn may_nullify(&self, world: &World, who: usize) -> bool {
@@ -232,7 +230,7 @@ impl Rules {
         self.may_sign(world, who, view) && mine.finalize[view] == 0 && !mine.nullified(view)
     }
 
-    pub(crate) fn may_finalize(&self, world: &World, who: usize, view: usize) -> u32 {
+    pub(crate) fn may_finalize(&self, world: &World, who: usize, view: usize) -> Blocks {
         let node = &world.nodes[who];
         let (mine, held) = (&node.mine[node.epoch], &node.held[node.epoch]);
         let free = mine.finalize[view] == 0 && !mine.nullified(view) && !held.nullified(view);

@@ -93,7 +93,7 @@ impl Rules {
 
     fn votes_of(&self, world: &World, who: usize, actions: &mut Vec<Action>) {
         let node = &world.nodes[who];
-        if self.may_notarize(world, who) {
+        if self.may_notarize(world, who) && world.blocks.len() < MAX_BLOCKS {
             let parents = self.parents(world, who);
             let repeatable = self.repeatable(world, who);
             for (block, at) in world.blocks.iter().enumerate() {
@@ -104,7 +104,7 @@ impl Rules {
                 }
             }
             let parents = (0..world.blocks.len()).filter(|parent| has(parents, *parent));
-            for parent in parents.filter(|_| world.blocks.len() < MAX_BLOCKS) {
+            for parent in parents {
                 for seal in [false, true] {
                     if !seal || (self.seals && node.epoch == 0) {
                         actions.push(Action::Propose { who, parent, seal });

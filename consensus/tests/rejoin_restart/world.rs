@@ -13,15 +13,15 @@ pub(crate) const RESTARTED: usize = 2;
 pub(crate) const FILES: usize = EPOCHS - RESTARTED;
 /// Views of an epoch; index 0 is the anchor's.
 pub(crate) const VIEWS: usize = 13;
-/// Blocks in one run.
+/// Blocks in one random run; there is room for as many again when the honest are left alone.
 pub(crate) const MAX_BLOCKS: usize = 32;
 
 /// A set of blocks, by index.
-pub(crate) type Blocks = u32;
+pub(crate) type Blocks = u64;
 /// A set of validators, by index.
 pub(crate) type Members = u8;
 
-pub(crate) const fn has(set: u32, index: usize) -> bool {
+pub(crate) const fn has(set: u64, index: usize) -> bool {
     set & (1 << index) != 0
 }
 
