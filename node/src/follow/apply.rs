@@ -62,17 +62,22 @@ impl Applier {
     /// Works until the follower is gone. Blocks its thread.
     pub(super) fn run(self, runtime: &tokio::runtime::Handle, mut jobs: mpsc::Receiver<Job>) {
         let mut settled = self.chain.states().settled();
+        // Blocks up to here settle by themselves. Those that were above the index at the start do it with the first
+        // that are fetched: nobody cosigns them any more.
+        let mut joined = Height(0);
         while let Some(Job { opened, place }) = jobs.blocking_recv() {
             let mut blocks = opened.blocks.into_iter().peekable();
             while blocks.peek().is_some() {
                 let group: Vec<OpenedBlock> = take_group(&mut blocks);
                 let last = group.last().map(|one| one.block.header.height);
                 let lowest = last.unwrap_or_default().saturating_sub(MAX_AHEAD);
+                let lowest = lowest.min(joined);
                 let wait = settled.wait_for(|height| *height >= lowest);
                 if place == Place::Joining && runtime.block_on(wait).is_err() {
                     return;
                 }
                 match self.apply(group, place) {
+                    Ok(Some(())) if place == Place::Joining => joined = last.unwrap_or_default(),
                     Ok(Some(())) => {}
                     Ok(None) => return,
                     Err(halt) => exit::abort(&halt),
