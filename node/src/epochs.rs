@@ -160,8 +160,7 @@ impl Epochs<'_> {
     pub fn setup(&self, tip: &Tip) -> Result<(EpochSpec, Option<Sealed>), EpochError> {
         let height = tip.epoch.anchor.height;
         if tip.epoch.epoch == Epoch(0) || self.is_restarted(height) {
-            let anchor = self.read(height)?;
-            let anchor = anchor.map_or_else(|| self.genesis(), |(header, _)| (&header).into());
+            let anchor = self.anchor(height)?;
             return Ok((spec(self.founding, &tip.epoch, anchor), None));
         }
         let sealed = self.read(height)?;
@@ -169,16 +168,35 @@ impl Epochs<'_> {
         let finalization = finalization.ok_or(EpochError::NotFinal(height))?;
         let before = self.of(&seal)?;
         let before = before.ok_or(EpochError::UnknownSet(seal.epoch))?;
-        let anchor = match self.read(before.anchor.height)? {
-            Some((header, _)) => consensus::Tip::from(&header),
-            None => self.genesis(),
-        };
         let previous = Sealed {
-            spec: spec(self.founding, &before, anchor),
+            spec: spec(self.founding, &before, self.anchor(before.anchor.height)?),
             finalization,
         };
         let anchor = consensus::Tip::from(&seal);
         Ok((spec(self.founding, &tip.epoch, anchor), Some(previous)))
+    }
+
+    /// What certificates of the block after this one are checked against; `None` if that is not known.
+    ///
+    /// # Errors
+    /// [`EpochError`].
+    pub fn certifiers(&self, header: &Header) -> Result<Option<consensus::EpochInfo>, EpochError> {
+        let Some(epoch) = self.after(header)? else {
+            return Ok(None);
+        };
+        let anchor = if epoch.anchor == header.block_ref() {
+            header.into()
+        } else {
+            self.anchor(epoch.anchor.height)?
+        };
+        let spec = spec(self.founding, &epoch, anchor);
+        Ok(Some(consensus::EpochInfo::new(spec)))
+    }
+
+    /// The block of this height, or the genesis, as an epoch begins on it.
+    fn anchor(&self, height: Height) -> Result<consensus::Tip, EpochError> {
+        let block = self.read(height)?;
+        Ok(block.map_or_else(|| self.genesis(), |(header, _)| (&header).into()))
     }
 
     /// Whether the block is an anchor of a restart, or comes after one.

@@ -488,7 +488,7 @@ pub async fn far_behind(chain: &Chain, blocks: u64) {
             let peers = node.peers.iter().filter(|peer| peer.connected);
             let mut heights: Vec<Height> = peers.filter_map(|peer| peer.height).collect();
             heights.sort_unstable_by(|a, b| b.cmp(a));
-            let f = chain.founding().set().f();
+            let f = chain.head().tip.epoch.set.f();
             heights.get(f).copied().unwrap_or_default()
         };
         if furthest.0 > chain.head().tip.height.0.saturating_add(blocks) {

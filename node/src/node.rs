@@ -26,9 +26,11 @@ use crate::identity::Keys;
 use crate::mesh::Mesh;
 use crate::publisher::{self, Publisher};
 use crate::recovery::{Recovered, RecoveredChain};
+use crate::repair::calendar::Calendar;
 use crate::repair::{self, Repair};
 use crate::scrub::Scrub;
 use crate::storage::archive::Archive;
+use crate::storage::restarts::{Restarts, RestartsError};
 use consensus::{
     Archived, Ed25519, Engine, EpochInfo, Identity as Voter, Layout, Record, RecoverError, Rules,
     Setup, Timing,
@@ -89,6 +91,9 @@ pub enum StartError {
     /// The operating system gives no thread or no randomness.
     #[error("the operating system refuses a thread or random numbers")]
     System(#[from] std::io::Error),
+    /// The restart files were good when the chain was recovered, and are not any more.
+    #[error(transparent)]
+    Restarts(#[from] RestartsError),
     /// No randomness.
     #[error(transparent)]
     Random(#[from] crate::storage::files::FileError),
@@ -105,9 +110,34 @@ pub struct Node {
     pub tasks: JoinSet<()>,
     driver: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
-    threads: Vec<JoinHandle<()>>,
+    threads: Threads,
+}
+
+/// The threads of a node, in the order in which they end.
+#[derive(Debug)]
+struct Threads {
+    /// They end when nobody feeds them any more.
+    working: Vec<JoinHandle<()>>,
     /// The publisher, which closes the index once this sender is gone too.
     publisher: (mpsc::Sender<publisher::Input>, JoinHandle<()>),
+}
+
+impl Threads {
+    /// Waits for all: the disk is as a next start wants it then.
+    async fn end(self, chain: Chain) {
+        let Self {
+            working,
+            publisher: (hold, publisher),
+        } = self;
+        let join = move || {
+            // The index is closed when nobody works on it any more.
+            working.into_iter().for_each(|thread| drop(thread.join()));
+            drop(hold);
+            drop(publisher.join());
+        };
+        tokio::task::spawn_blocking(join).await.ok();
+        drop(chain);
+    }
 }
 
 /// A recovered chain that is not running yet: readable, silent.
@@ -117,7 +147,7 @@ pub struct Prepared {
     submissions: mpsc::Receiver<Submit>,
     engine: Engine,
     evidence: Vec<Evidence>,
-    epochs: Arc<[EpochInfo]>,
+    calendar: Calendar,
     recovered: Recovered,
     kept: Option<(cosigner::Decided, cosigner::KeptNote)>,
 }
@@ -133,7 +163,7 @@ impl Prepared {
         signing: &Signing,
     ) -> Result<Self, StartError> {
         let evidence = recovered.records.iter().filter_map(evidence).collect();
-        let epochs = epochs(&recovered);
+        let calendar = calendar(&recovered.chain)?;
         let engine = engine(&mut recovered, config, signing)?;
         let provable = recovered.chain.provable.take();
         let kept = provable.as_ref().map(|(provable, note)| {
@@ -151,7 +181,7 @@ impl Prepared {
             submissions,
             engine,
             evidence,
-            epochs,
+            calendar,
             recovered,
             kept,
         })
@@ -181,7 +211,7 @@ impl Prepared {
             submissions,
             engine,
             evidence,
-            epochs,
+            calendar,
             recovered,
             kept,
         } = self;
@@ -258,7 +288,7 @@ impl Prepared {
             publisher: to_publisher.clone(),
             archived: archived_inlet,
         };
-        let repair = repair(&chain, &archive, epochs, Arc::clone(&mesh));
+        let repair = repair(&chain, &archive, calendar, Arc::clone(&mesh));
         let archivist = Archivist {
             chain: chain.clone(),
             archive,
@@ -276,7 +306,7 @@ impl Prepared {
         };
         let (journal, journal_thread) = driver::journal::spawn(chain.clone(), journal)?;
         let (first, second, third) = (runtime.clone(), runtime.clone(), runtime);
-        let threads = vec![
+        let working = vec![
             journal_thread,
             thread("executor", move || executor.run(&first))?,
             thread("cosigner", move || cosigner.run(&second, cosigner_inlet))?,
@@ -313,19 +343,16 @@ impl Prepared {
             tasks,
             driver: tokio::spawn(driver.run()),
             stop,
-            threads,
-            publisher: (to_publisher, publisher),
+            threads: Threads {
+                working,
+                publisher: (to_publisher, publisher),
+            },
         })
     }
 }
 
 /// What fetches damaged blocks from the connected validators.
-fn repair(
-    chain: &Chain,
-    archive: &Archive,
-    epochs: Arc<[EpochInfo]>,
-    mesh: Arc<dyn Mesh>,
-) -> Repair {
+fn repair(chain: &Chain, archive: &Archive, calendar: Calendar, mesh: Arc<dyn Mesh>) -> Repair {
     let asked = chain.clone();
     let connected = move || {
         let (set, status) = (asked.founding().set(), asked.status());
@@ -338,7 +365,7 @@ fn repair(
     Repair {
         archive: archive.reader(),
         repairer: archive.repairer(),
-        epochs,
+        calendar,
         mesh,
         connected: Arc::new(connected),
         desk: chain.repairs().clone(),
@@ -360,7 +387,6 @@ impl Node {
             driver,
             stop,
             threads,
-            publisher: (hold, publisher),
         } = self;
         stop.cancel();
         // It only fails if it panicked, which ends the process.
@@ -368,14 +394,7 @@ impl Node {
         silence.await;
         drop(ingress);
         tasks.shutdown().await;
-        let join = move || {
-            // The index is closed when nobody works on it any more.
-            threads.into_iter().for_each(|thread| drop(thread.join()));
-            drop(hold);
-            drop(publisher.join());
-        };
-        tokio::task::spawn_blocking(join).await.ok();
-        drop(chain);
+        threads.end(chain).await;
     }
 }
 
@@ -405,16 +424,17 @@ fn evidence(record: &Record) -> Option<Evidence> {
     }
 }
 
-/// The epochs whose blocks can be verified by their certificates.
-fn epochs(recovered: &Recovered) -> Arc<[EpochInfo]> {
-    let previous = recovered
-        .chain
-        .previous
-        .iter()
-        .map(|sealed| sealed.spec.clone());
-    let known = previous.chain([recovered.chain.epoch.clone()]);
-    let first = repair::check::first_epoch(&recovered.chain.founding);
-    known.map(EpochInfo::new).chain([first]).collect()
+/// What certificates of blocks are checked against, whichever epoch they are of.
+fn calendar(recovered: &RecoveredChain) -> Result<Calendar, RestartsError> {
+    let founding = recovered.founding.clone();
+    let previous = recovered.previous.iter().map(|sealed| sealed.spec.clone());
+    let known = previous.chain([recovered.epoch.clone()]);
+    let first = repair::check::first_epoch(&founding);
+    Ok(Calendar {
+        restarts: Arc::new(Restarts::load(&recovered.data.archive(), &founding)?),
+        known: known.map(EpochInfo::new).chain([first]).collect(),
+        founding,
+    })
 }
 
 /// How bodies are made of items: the ledger's container.

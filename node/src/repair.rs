@@ -5,6 +5,7 @@
 //! certificate of the epoch's validators ([`check`]). Who sends anything else is disconnected and not asked again in that
 //! pass. It knows no engine: it works beside a running one, and before one can start ([`early`]).
 
+pub mod calendar;
 pub mod check;
 pub mod early;
 
@@ -12,10 +13,10 @@ use crate::archivist;
 use crate::exit;
 use crate::mesh::Mesh;
 use crate::storage::archive::{Hole, Reader, RepairError, Repairer};
+use calendar::Calendar;
 use check::{Bad, Wanted};
 use consensus::message::{Message, SyncReq, SyncResp};
 use consensus::{EpochInfo, Peer};
-use ledger::hash::BlockHash;
 use ledger::header::Header;
 use ledger::id::Height;
 use std::collections::{BTreeMap, BTreeSet};
@@ -103,8 +104,8 @@ pub struct Repair {
     pub archive: Reader,
     /// Puts blocks back.
     pub repairer: Repairer,
-    /// The epochs whose blocks can be verified.
-    pub epochs: Arc<[EpochInfo]>,
+    /// Whose certificates count for which block.
+    pub calendar: Calendar,
     /// To ask.
     pub mesh: Arc<dyn Mesh>,
     /// Who can be asked.
@@ -204,22 +205,24 @@ impl Repair {
         blocks: &mut BTreeMap<Height, Vec<u8>>,
         liars: &mut BTreeSet<Peer>,
     ) -> Result<(), NotFetched> {
-        let below = self.header(hole.first.prev()).await;
+        let mut below = self.header(hole.first.prev()).await;
         let above = self.header(hole.last.next()).await;
         let mut wanted = Wanted {
             first: hole.first,
             last: hole.last,
-            below: below.map(|header| header.hash()),
+            below: below.as_ref().map(Header::hash),
             above: above.map(|header| header.parent),
         };
         while wanted.first <= hole.last {
-            let (found, last) = self.ask_all(wanted, liars).await?;
+            let epochs = self.epochs_after(below.take()).await;
+            let (found, last) = self.ask_all(wanted, &epochs, liars).await?;
             let mut count = 0_u64;
             for (height, payload) in found {
                 blocks.insert(height, payload);
                 count = count.saturating_add(1);
             }
-            wanted.below = Some(last);
+            wanted.below = Some(last.hash());
+            below = Some(last);
             wanted.first = wanted.first.saturating_add(count.max(1));
         }
         match (wanted.above, wanted.below) {
@@ -234,8 +237,9 @@ impl Repair {
     async fn ask_all(
         &self,
         wanted: Wanted,
+        epochs: &Arc<[EpochInfo]>,
         liars: &mut BTreeSet<Peer>,
-    ) -> Result<(Vec<(Height, Vec<u8>)>, BlockHash), NotFetched> {
+    ) -> Result<(Vec<(Height, Vec<u8>)>, Header), NotFetched> {
         let left = wanted.last.0.saturating_sub(wanted.first.0);
         let sizes: &[u32] = if left < FEW { &[ONE, MANY] } else { &[MANY] };
         for peer in (self.connected)() {
@@ -246,11 +250,11 @@ impl Repair {
                 let Some(response) = self.ask(peer, wanted.first, *max_bytes).await else {
                     break;
                 };
-                let epochs = Arc::clone(&self.epochs);
+                let epochs = Arc::clone(epochs);
                 let check = move || check::blocks(response, &wanted, &epochs);
                 match tokio::task::spawn_blocking(check).await {
                     Ok(Ok(found)) => {
-                        let last = found.last().map(|(block, _)| block.hash());
+                        let last = found.last().map(|(block, _)| block.header.clone());
                         let payloads = found.into_iter().filter_map(|(block, finalization)| {
                             let payload = archivist::payload(&block, finalization).ok()?;
                             Some((block.header.height, payload))
@@ -284,6 +288,14 @@ impl Repair {
         let request = Message::SyncReq(SyncReq { from, max_bytes });
         self.mesh.send(&peer, request.encode().into());
         tokio::time::timeout(ANSWER, answer).await.ok()?.ok()
+    }
+
+    /// The epochs that may have finalized the block after this one.
+    async fn epochs_after(&self, below: Option<Header>) -> Arc<[EpochInfo]> {
+        let (calendar, archive) = (self.calendar.clone(), self.archive.clone());
+        let look = move || calendar.after(&archive, below.as_ref()).into();
+        let found = tokio::task::spawn_blocking(look).await;
+        found.unwrap_or_else(|_stopping| Arc::clone(&self.calendar.known))
     }
 
     /// The header of an own block, if it can be read.

@@ -5,7 +5,7 @@
 //!      └───▶ executor (keeps the pool and pushes it to the validators)
 //! ```
 
-use super::{StartError, open_chain, thread};
+use super::{StartError, Threads, open_chain, thread};
 use crate::archivist::{Archivist, Listeners};
 use crate::chain::{Chain, Submit};
 use crate::config::Config;
@@ -17,7 +17,6 @@ use crate::notes::NoteTaker;
 use crate::publisher::{self, Publisher};
 use crate::recovery::RecoveredChain;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -44,8 +43,7 @@ pub struct Following {
     /// Ends when the node has caught up, if it was asked to.
     pub follower: tokio::task::JoinHandle<End>,
     stop: CancellationToken,
-    threads: Vec<JoinHandle<()>>,
-    publisher: (mpsc::Sender<publisher::Input>, JoinHandle<()>),
+    threads: Threads,
 }
 
 impl Follow {
@@ -159,7 +157,7 @@ impl Follow {
             stop: stop.clone(),
         })?;
         let on = runtime.clone();
-        let threads = vec![
+        let working = vec![
             applier,
             thread("executor", move || executor.run(&on))?,
             thread("notes", move || taker.run(note_inlet))?,
@@ -176,8 +174,10 @@ impl Follow {
             tasks: JoinSet::new(),
             follower: tokio::spawn(follower.run()),
             stop,
-            threads,
-            publisher: (to_publisher, publisher),
+            threads: Threads {
+                working,
+                publisher: (to_publisher, publisher),
+            },
         })
     }
 }
@@ -193,7 +193,6 @@ impl Following {
             follower,
             stop,
             threads,
-            publisher: (hold, publisher),
         } = self;
         stop.cancel();
         if !follower.is_finished() {
@@ -203,13 +202,6 @@ impl Following {
         silence.await;
         drop(ports);
         tasks.shutdown().await;
-        let join = move || {
-            // The index is closed when nobody works on it any more.
-            threads.into_iter().for_each(|thread| drop(thread.join()));
-            drop(hold);
-            drop(publisher.join());
-        };
-        tokio::task::spawn_blocking(join).await.ok();
-        drop(chain);
+        threads.end(chain).await;
     }
 }

@@ -3,10 +3,12 @@
 //! The network runs, and nothing else: what peers send is dropped but for the blocks that were asked for. Connections
 //! that stand when the repair is done are told to the node that starts then ([`Early::up`]).
 
+use super::calendar::Calendar;
 use super::{Connected, Desk, Repair, check};
 use crate::config::Config;
 use crate::network::{Handle, Inbound, Receivers};
 use crate::recovery::{self, Owner, RecoveryError};
+use crate::storage::restarts::Restarts;
 use consensus::{Message, Peer};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,7 +57,11 @@ impl Early {
         let repair = Repair {
             archive: archive.reader(),
             repairer: archive.repairer(),
-            epochs: Arc::new([check::first_epoch(&owner.founding)]),
+            calendar: Calendar {
+                founding: owner.founding.clone(),
+                restarts: Arc::new(Restarts::load(&data.archive(), &owner.founding)?),
+                known: Arc::new([check::first_epoch(&owner.founding)]),
+            },
             mesh: Arc::new(self.mesh.clone()),
             connected,
             desk: desk.clone(),

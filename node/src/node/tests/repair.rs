@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::driver::serve;
+use crate::repair::calendar::Calendar;
 use crate::repair::{Desk, Repair, check};
 use crate::storage::archive::{ReadError, Reader};
+use crate::storage::restarts::Restarts;
 use consensus::Message;
 use consensus::message::{SyncReq, SyncResp};
 use ledger::frame::{HEADER_LEN, segment_name};
@@ -157,7 +159,11 @@ async fn liars_are_passed_over_and_every_kind_of_damage_is_repaired() {
     let repair = Repair {
         archive: reader.clone(),
         repairer: archive.repairer(),
-        epochs: Arc::new([check::first_epoch(&network.founding)]),
+        calendar: Calendar {
+            founding: network.founding.clone(),
+            restarts: Arc::new(Restarts::default()),
+            known: Arc::new([check::first_epoch(&network.founding)]),
+        },
         mesh: Arc::new(Peers {
             archive: whole.reader(),
             manners,
