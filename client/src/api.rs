@@ -5,8 +5,8 @@
 //! an end and every answer a largest size.
 
 mod transport;
-pub mod types;
 
+pub use genesis::api as types;
 pub use transport::NoAnswer;
 pub use types::{Standing, Submitted};
 

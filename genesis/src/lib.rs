@@ -4,10 +4,11 @@
 //! fingerprint, and the trust files that others pin. The program `nachweis-genesis` is a thin shell around it.
 //!
 //! It is not a node and not a client, and it talks to nobody: files in, files out. What a genesis, a key or a
-//! trust *is* stands in `ledger`; here is how people come to agree on one.
+//! trust *is* stands in `ledger`; here is how people come to agree on one, and what node and client agree on besides.
 //!
 //! # Map
 //!
+//! - [`api`]: the JSON that nodes answer with, for node and client
 //! - [`keyfile`]: private keys on disk, also for node and client
 //! - [`birth`]: the keys of a new authority, the validator's with its fresh journal and cosigner guard
 //! - [`application`]: an authority's signed wish to join, and its file
@@ -22,6 +23,7 @@
 //! - [`files`]: durable writing that overwrites nothing
 
 pub mod address;
+pub mod api;
 pub mod application;
 pub mod birth;
 pub mod ceremony;

@@ -1,4 +1,4 @@
-//! The HTTP API: one file per resource, its JSON types in [`types`].
+//! The HTTP API: one file per resource; its JSON types are in [`genesis::api`], for clients too.
 //!
 //! It reads the chain through its handle and hands submissions in; it decides nothing. Every request is
 //! bounded: its head and body, its time, the number of requests at once and of connections. Whatever is
@@ -16,8 +16,9 @@ pub mod probe;
 mod receipts;
 mod status;
 mod submissions;
-pub mod types;
 mod words;
+
+pub(crate) use genesis::api as types;
 
 use crate::chain::Chain;
 use crate::config;

@@ -7,7 +7,7 @@
 //! pending or included is only waited for.
 
 use super::error::ApiError;
-use super::types::{State as Stage, SubmissionResult, SubmissionResults};
+use super::types::{Standing, SubmissionResults, Submitted};
 use super::{App, limits};
 use crate::admission::{self, AdmissionError, Bearer, Present};
 use crate::chain::{Fate, NotTaken, Outcome};
@@ -300,13 +300,13 @@ impl Patience<'_> {
         (worst, Json(answer)).into_response()
     }
 
-    async fn result(&self, place: Place) -> (StatusCode, SubmissionResult) {
+    async fn result(&self, place: Place) -> (StatusCode, Submitted) {
         let is_new = matches!(place, Place::Pending(_));
         let (hash, inclusion) = match place {
             Place::Refused(hash, error) => return self.refused(hash, &error),
             Place::Included(hash, inclusion) => (hash, inclusion),
             Place::Pending(hash) if self.wait == Wait::Accepted => {
-                return (StatusCode::OK, blank(hash, Stage::Accepted));
+                return (StatusCode::OK, blank(hash, Standing::Accepted));
             }
             Place::Pending(hash) => match self.until(self.app.chain.outcome(&hash)).await {
                 Some(Ok(Outcome::Final(inclusion))) => {
@@ -318,7 +318,7 @@ impl Patience<'_> {
                     return self.refused(Some(hash), &fate_error(&fate));
                 }
                 Some(Err(_)) => return self.refused(Some(hash), &not_taken(&NotTaken::Stopping)),
-                None => return (StatusCode::ACCEPTED, blank(hash, Stage::Timeout)),
+                None => return (StatusCode::ACCEPTED, blank(hash, Standing::Timeout)),
             },
         };
         let proved = match self.wait {
@@ -330,11 +330,11 @@ impl Patience<'_> {
             latency.add(self.arrived.elapsed());
         }
         let (status, state) = match proved {
-            Some(_) => (StatusCode::OK, Stage::Provable),
-            None if self.wait < Wait::Provable => (StatusCode::OK, Stage::Final),
-            None => (StatusCode::ACCEPTED, Stage::Timeout),
+            Some(_) => (StatusCode::OK, Standing::Provable),
+            None if self.wait < Wait::Provable => (StatusCode::OK, Standing::Final),
+            None => (StatusCode::ACCEPTED, Standing::Timeout),
         };
-        let result = SubmissionResult {
+        let result = Submitted {
             height: Some(inclusion.height.0),
             time_ms: Some(inclusion.time_ms.0),
             first_index: Some(inclusion.first.0),
@@ -345,16 +345,12 @@ impl Patience<'_> {
         (status, result)
     }
 
-    fn refused(
-        &self,
-        hash: Option<SubmissionHash>,
-        error: &ApiError,
-    ) -> (StatusCode, SubmissionResult) {
+    fn refused(&self, hash: Option<SubmissionHash>, error: &ApiError) -> (StatusCode, Submitted) {
         self.app.metrics.refusals.count(error.code);
-        let result = SubmissionResult {
+        let result = Submitted {
             submission: hash.map_or_else(String::new, |hash| hash.to_string()),
             error: Some(error.detail()),
-            ..blank(SubmissionHash::default(), Stage::Refused)
+            ..blank(SubmissionHash::default(), Standing::Refused)
         };
         (error.status, result)
     }
@@ -383,8 +379,8 @@ impl Patience<'_> {
     }
 }
 
-fn blank(hash: SubmissionHash, state: Stage) -> SubmissionResult {
-    SubmissionResult {
+fn blank(hash: SubmissionHash, state: Standing) -> Submitted {
+    Submitted {
         submission: hash.to_string(),
         state,
         height: None,

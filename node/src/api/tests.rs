@@ -2,7 +2,7 @@
 
 mod world;
 
-use super::types::{Document, History, ReceiptResult, ReceiptsAnswer, State, SubmissionResults};
+use super::types::{Document, History, ReceiptResult, ReceiptsAnswer, Standing, SubmissionResults};
 use crate::chain::NotTaken;
 use crate::mempool::PoolError;
 use crate::testkit;
@@ -49,7 +49,7 @@ async fn a_submission_is_waited_for_and_then_shown_everywhere() {
     assert_eq!(answer.status, 200, "{answer:?}");
     let first: SubmissionResults = answer.json();
     let one = &first.results[0];
-    assert_eq!(one.state, State::Provable);
+    assert_eq!(one.state, Standing::Provable);
     assert_eq!(
         (one.height, one.first_index, one.count, one.size),
         (Some(1), Some(0), Some(3), Some(4))
@@ -180,8 +180,8 @@ async fn a_bad_neighbour_harms_nobody_and_the_largest_status_tells() {
     let answer = world.submit(&[good, vec![1, 2, 3]]).await;
     assert_eq!(answer.status, 400);
     let results: SubmissionResults = answer.json();
-    assert_eq!(results.results[0].state, State::Provable);
-    assert_eq!(results.results[1].state, State::Refused);
+    assert_eq!(results.results[0].state, Standing::Provable);
+    assert_eq!(results.results[1].state, Standing::Refused);
     assert_eq!(results.results[1].submission, "");
 }
 
@@ -274,9 +274,9 @@ async fn waiting_ends_where_it_was_asked_to() {
         )
     };
     let accepted = state("/v1/submissions?wait=accepted", &body).await;
-    assert_eq!(accepted, (200, State::Accepted, None));
+    assert_eq!(accepted, (200, Standing::Accepted, None));
     let timeout = state("/v1/submissions?timeout_ms=50", &body).await;
-    assert_eq!(timeout, (202, State::Timeout, None));
+    assert_eq!(timeout, (202, Standing::Timeout, None));
     // A stopping node sends away those who wait.
     let path = "/v1/submissions";
     let line = format!("POST {path}");
@@ -314,13 +314,13 @@ async fn final_and_provable_are_two_things() {
     let results: SubmissionResults = answer.json();
     assert_eq!(
         (answer.status, results.results[0].state),
-        (200, State::Final)
+        (200, Standing::Final)
     );
     let answer = world.post("/v1/submissions?timeout_ms=50", &body).await;
     let results: SubmissionResults = answer.json();
     assert_eq!(
         (answer.status, results.results[0].state),
-        (202, State::Timeout)
+        (202, Standing::Timeout)
     );
     assert_eq!(results.results[0].height, Some(1));
     assert_eq!(world.get("/log/checkpoint").await.code(), "no-checkpoint");

@@ -1,4 +1,4 @@
-//! The JSON of a node's HTTP API, as the client reads it: the mirror of the node's own types.
+//! The JSON of a node's HTTP API: what a node writes and a client reads, its own types beside the ledger's.
 //!
 //! Hashes and keys are lower-case hex, document ids `NW-…`, times integers of milliseconds, indices integers.
 
@@ -196,6 +196,52 @@ pub struct KeyInfo {
     /// From this log index on its signatures are doubtful.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub compromised_since: Option<u64>,
+}
+
+/// Answer to `GET /v1/blocks/{height}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockSummary {
+    /// Height.
+    pub height: u64,
+    /// Block hash.
+    pub hash: String,
+    /// Parent's hash.
+    pub parent: String,
+    /// Epoch.
+    pub epoch: u64,
+    /// View in which it was first proposed.
+    pub view: u64,
+    /// Authority that proposed it.
+    pub proposer: String,
+    /// Block time.
+    pub time_ms: u64,
+    /// Leaves of the log after it.
+    pub log_size: u64,
+    /// Root of the log after it.
+    pub log_root: String,
+    /// Root of the status map after it.
+    pub status_root: String,
+    /// Bytes of its body.
+    pub body_len: u32,
+    /// Hashes of its submissions.
+    pub submissions: Vec<String>,
+    /// Contradictions of validators that it records.
+    pub evidence: Vec<Accusation>,
+}
+
+/// Evidence on the chain: a validator signed two votes that exclude each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accusation {
+    /// Whose validator.
+    pub authority: String,
+    /// Its place in the validator set.
+    pub validator: u16,
+    /// Epoch of both votes.
+    pub epoch: u64,
+    /// View of both votes.
+    pub view: u64,
+    /// What it voted: `notarize`, `nullify` or `finalize`, twice.
+    pub votes: [String; 2],
 }
 
 /// One of `GET /v1/authorities`.
