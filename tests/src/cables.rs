@@ -249,14 +249,10 @@ fn socket_inode(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<u64>
         format!("{ip:08X}:{:04X}", address.port())
     });
     let table = fs::read_to_string("/proc/net/tcp")?;
-    let mut lines = table
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let line = lines.find(|fields| {
-        fields.get(1).is_some_and(|field| **field == local)
-            && fields.get(2).is_some_and(|field| **field == remote)
-    });
-    let inode = line.and_then(|fields| fields.get(9)?.parse().ok());
+    // The table is long where many connections were closed lately: only the one line is taken apart.
+    let both = format!("{local} {remote}");
+    let line = table.lines().find(|line| line.contains(&both));
+    let inode = line.and_then(|line| line.split_whitespace().nth(9)?.parse().ok());
     Ok(inode.filter(|inode| *inode != 0))
 }
 

@@ -20,6 +20,8 @@
 //! - [`load`]: signed submissions to send
 //! - [`machine`]: how fast this machine hashes, signs and syncs
 //! - [`measure`]: memory, processor time and disk of a node
+//! - [`program`]: how the programs end
+//! - [`recorder`]: who listens on the wire in a validator's place
 //! - [`replay`]: the oracle over a stopped node's archive
 //! - [`running`]: a network that ends with its test, and what tests ask of its nodes
 //! - [`synthetic`]: an archive of any length without a network
@@ -39,6 +41,8 @@ pub mod machine;
 pub mod measure;
 pub mod network;
 pub mod observer;
+pub mod program;
+pub mod recorder;
 pub mod replay;
 pub mod running;
 pub mod synthetic;

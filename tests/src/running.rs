@@ -39,9 +39,17 @@ impl Running {
     /// # Panics
     /// If the ceremony fails.
     pub fn founded_with(params: &Params) -> Self {
+        Self::founded_by(4, params)
+    }
+
+    /// The same by another number of authorities.
+    ///
+    /// # Panics
+    /// If the ceremony fails.
+    pub fn founded_by(authorities: usize, params: &Params) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let network = Network::found_with_params(&folder.path().join("network"), 4, params)
-            .expect("a network");
+        let dir = folder.path().join("network");
+        let network = Network::found_with_params(&dir, authorities, params).expect("a network");
         Self { network, folder }
     }
 

@@ -35,10 +35,18 @@ const GROUP: usize = 16;
 ///
 /// # Errors
 /// If a key cannot be read, or the disk refuses.
-pub fn fill(
+pub fn fill(network: &Network, at: usize, records: u64, progress: impl FnMut(u64)) -> Result<()> {
+    fill_in_blocks_of(network, at, (records, BATCH * SUBMISSIONS), progress)
+}
+
+/// The same with so many records in all, and so many in each block.
+///
+/// # Errors
+/// As [`fill`].
+pub fn fill_in_blocks_of(
     network: &Network,
     at: usize,
-    records: u64,
+    (records, each): (u64, u64),
     mut progress: impl FnMut(u64),
 ) -> Result<()> {
     let mut writer = Writer::new(network)?;
@@ -46,7 +54,7 @@ pub fn fill(
     let mut archive = Archive::open(&dir, writer.founding.chain()).map_err(Error::other)?;
     let (mut done, mut group) = (0, Vec::new());
     while done < records {
-        let most = (records - done).min(BATCH * SUBMISSIONS);
+        let most = (records - done).min(each);
         group.push(writer.block(most)?);
         done += most;
         if group.len() == GROUP || done == records {

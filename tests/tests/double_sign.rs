@@ -5,21 +5,13 @@
     reason = "a test ends at the first thing that is not as it should be"
 )]
 
-use consensus::Record;
-use genesis::keyfile::KeyFile;
-use ledger::genesis::Purpose;
-use ledger::vote::{Vote, VoteKind};
-use node::storage::journal::Journal;
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tests::binaries::command;
-use tests::binaries::run;
 use tests::ceremony;
 use tests::http;
-use tests::load::{self, Maker};
 use tests::running::{Running, wait_for};
 
 /// Another process with a validator's keys; killed at the end.
@@ -182,102 +174,4 @@ fn a_second_process_on_the_same_data_is_refused() {
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(said.contains("does this node run already?"), "{said}");
     running.becomes_provable(3);
-}
-
-/// Every vote in a stopped node's journal: each is durable there before it is sent.
-fn votes(dir: &Path, key: &KeyFile) -> Vec<Vote> {
-    let opened = Journal::open(&dir.join("data").join("journal"), key.journal().unwrap());
-    let records = opened.unwrap().records;
-    let records = records.iter().map(|bytes| Record::decode(bytes).unwrap());
-    let votes = records.filter_map(|record| match record {
-        Record::OwnVote { vote, .. } => Some(vote),
-        _ => None,
-    });
-    votes.collect()
-}
-
-/// Registers at a node until it is stopped; ends by itself after some minutes.
-fn keep_registering(running: &Running, at: usize) -> impl FnOnce() + use<> {
-    let maker = Maker::new(&running.network, at).unwrap();
-    let (api, (stop, stopped)) = (running.api(at), std::sync::mpsc::sync_channel::<()>(1));
-    let sender = std::thread::spawn(move || {
-        let path = "/v1/submissions?wait=final&timeout_ms=5000";
-        for _ in 0..20_000 {
-            let submission = maker.registrations(2).unwrap();
-            let body = load::body([&submission]);
-            http::post(api, path, "application/octet-stream", &body).ok();
-            if stopped.try_recv() != Err(std::sync::mpsc::TryRecvError::Empty) {
-                return;
-            }
-        }
-    });
-    move || {
-        stop.send(()).ok();
-        sender.join().unwrap();
-    }
-}
-
-#[test]
-fn a_validator_restored_under_load_votes_again_and_never_twice_in_a_view() {
-    let mut running = Running::with_nodes(&[0, 1, 2, 3]);
-    let stop = keep_registering(&running, 0);
-    std::thread::sleep(Duration::from_secs(3));
-    let dir = running.dir(3).to_owned();
-    let backup = running.folder().join("backup");
-    let mut make = command("nachweis-node").unwrap();
-    run(make.args(["backup", "--dir"]).arg(&dir).arg(&backup)).unwrap();
-    std::thread::sleep(Duration::from_secs(1));
-    // The site is lost, but for what this test compares with later, and the keys.
-    running.network.kill(3).unwrap();
-    let former = running.folder().join("former");
-    fs::rename(&dir, &former).unwrap();
-    let mut restore = command("nachweis-node").unwrap();
-    restore.args(["restore", "--from"]).arg(&backup);
-    run(restore.arg("--dir").arg(&dir)).unwrap();
-    for name in ["vote", "cosigner", "log", "network"] {
-        let name = format!("{name}.key");
-        fs::copy(
-            former.join("keys").join(&name),
-            dir.join("keys").join(&name),
-        )
-        .unwrap();
-    }
-    running.start(&[3]);
-    wait_for("it says that its journal is lost", || {
-        running.log(3).contains("does not vote").then_some(())
-    });
-    wait_for("it has rejoined", || {
-        let log = running.log(3);
-        log.lines()
-            .any(|line| line.contains("standing=votes"))
-            .then_some(())
-    });
-    std::thread::sleep(Duration::from_secs(2));
-    stop();
-    nobody_signed_twice(&running, &[0, 1, 2, 3]);
-    running.network.stop_all().unwrap();
-    let key = KeyFile::load(&former.join("keys").join("vote.key"), Purpose::Vote).unwrap();
-    let (before, after) = (votes(&former, &key), votes(&dir, &key));
-    assert!(!before.is_empty() && !after.is_empty());
-    let mut signed: BTreeMap<_, Vec<Vote>> = BTreeMap::new();
-    for vote in before.iter().chain(&after) {
-        signed
-            .entry((vote.epoch, vote.view))
-            .or_default()
-            .push(*vote);
-    }
-    for ((epoch, view), votes) in signed {
-        let of = |kind| votes.iter().filter(move |vote| vote.kind == kind);
-        for kind in [VoteKind::Notarize, VoteKind::Finalize] {
-            let first = of(kind).next().map(|vote| vote.block);
-            let same = of(kind).all(|vote| Some(vote.block) == first);
-            assert!(same, "two votes in view {view} of {epoch}");
-        }
-        let nullified = of(VoteKind::Nullify).count() > 0;
-        let finalized = of(VoteKind::Finalize).count() > 0;
-        assert!(!(nullified && finalized), "both in view {view} of {epoch}");
-    }
-    let last = before.iter().map(|vote| (vote.epoch, vote.view)).max();
-    let first = after.iter().map(|vote| (vote.epoch, vote.view)).min();
-    assert!(last < first, "{last:?} {first:?}");
 }

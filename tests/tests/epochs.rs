@@ -46,25 +46,51 @@ fn block(running: &Running, at: usize, height: u64) -> Value {
     serde_json::from_slice(&answer.body).unwrap()
 }
 
-/// Registers documents until so many epochs have ended, and kills one validator around SEAL blocks on the way.
+/// Registers documents, one after the other, until node 0 is as high as wanted.
+///
+/// Nothing else makes a block but an epoch's beginning, so no height below is passed over.
+fn grow(running: &Running, folders: &mut Vec<PathBuf>, wanted: u64) {
+    loop {
+        let height = height(running, 0);
+        assert!(
+            height <= wanted,
+            "block {height} came before {wanted} was seen"
+        );
+        if height == wanted {
+            return;
+        }
+        // An epoch's first block comes by itself.
+        if height.is_multiple_of(LENGTH) && height > 0 {
+            wait_for("the first block of an epoch", || {
+                (self::height(running, 0) > height).then_some(())
+            });
+        } else {
+            folders.push(register(running, u64::try_from(folders.len()).unwrap()));
+        }
+    }
+}
+
+/// Kills one validator at the block that all hold, itself included.
+fn kill(running: &mut Running, at_height: u64) {
+    wait_for("the victim holds that block", || {
+        (height(running, VICTIM) == at_height).then_some(())
+    });
+    running.network.kill(VICTIM).unwrap();
+}
+
+/// Registers documents until so many epochs have ended. One validator is killed before a SEAL block, twice, and once
+/// when an epoch has just begun; it starts again when the next epoch goes on without it.
 fn load(running: &mut Running) -> Vec<PathBuf> {
     let mut folders = Vec::new();
-    let mut kills = 0;
-    while height(running, 0) < EPOCHS * LENGTH {
-        // Down before the next block seals, back when the next epoch has begun; and once when it has just begun.
-        let place = height(running, 0) % LENGTH;
-        let is_up = running.network.is_running(VICTIM);
-        if is_up && (place == LENGTH - 1 && kills < 2 || place == 1 && kills == 2) {
-            running.network.kill(VICTIM).unwrap();
-            kills += 1;
-        } else if !is_up && place == 2 {
-            running.start(&[VICTIM]);
-        }
-        folders.push(register(running, u64::try_from(folders.len()).unwrap()));
+    for (epoch, place) in [(1, LENGTH - 1), (2, LENGTH - 1), (4, 1)] {
+        let killed_at = epoch * LENGTH + place;
+        grow(running, &mut folders, killed_at);
+        kill(running, killed_at);
+        let sealed = killed_at.next_multiple_of(LENGTH);
+        grow(running, &mut folders, sealed + 2);
+        running.start(&[VICTIM]);
     }
-    // A quick network may pass a place between two looks.
-    assert!(kills > 0);
-    running.start(&[VICTIM]);
+    grow(running, &mut folders, EPOCHS * LENGTH + 1);
     campaign::agree(&running.network).unwrap();
     folders
 }

@@ -14,23 +14,25 @@ use ledger::hash::{BlockHash, Hash};
 use ledger::header::BlockRef;
 use ledger::id::{AuthorityId, AuthorityIndex, Epoch, Height, TimeMs, ValidatorIndex, View};
 use ledger::key::{RawSignature, SigningKey};
-use ledger::observer::Permission;
+use ledger::observer::{Certificate, Permission};
 use ledger::vote::{Vote, VoteKind};
 use node::gossip;
 use node::network::Lane;
 use node::network::raw::{RawError, RawPeer};
 use node::range::RangeReq;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tests::binaries::command;
 use tests::http;
 use tests::load::{self, Maker};
 use tests::observer::Observer;
+use tests::recorder::Recorder;
 use tests::running::{Running, wait_for};
+use tests::synthetic;
 use tokio::time::timeout;
 
 /// So long may anything take on a busy machine.
@@ -103,45 +105,103 @@ fn code(command: &mut Command) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(said).unwrap())
 }
 
-#[test]
-fn an_observer_follows_load_serves_receipts_that_verify_offline_and_never_votes() {
-    let mut running = Running::with_nodes(&[0, 1, 2, 3]);
+/// What an observer may send: names of submissions, submissions, questions for blocks.
+const OF_OBSERVERS: [u8; 3] = [16, 18, 24];
+/// Documents of a folder that is registered while others send load.
+const DOCUMENTS: usize = 5;
+/// In whose place is listened; the other three are a quorum.
+const SEAT: usize = 3;
+
+/// A desk that registers at the observer, which pushes to all validators and gives the receipts.
+struct Desk {
+    config: PathBuf,
+    folders: PathBuf,
+    receipts: usize,
+}
+
+impl Desk {
+    fn new(running: &Running, observer: &Observer) -> Self {
+        let state = running.folder().join("state");
+        let config = observer.client(&running.network, 0, &state).unwrap();
+        let folders = running.folder().join("documents");
+        Self {
+            config,
+            folders,
+            receipts: 0,
+        }
+    }
+
+    fn nachweis(&self, arguments: &[&str], of: &Path) -> String {
+        let mut nachweis = command("nachweis").unwrap();
+        nachweis.arg("--config").arg(&self.config).args(arguments);
+        let (ended, said) = code(nachweis.arg(of));
+        assert_eq!(ended, Some(0), "{said}");
+        said
+    }
+
+    /// Registers a new folder; its receipts verify without any node.
+    fn register(&mut self) {
+        let folder = self.folders.join(format!("{}", self.receipts));
+        fs::create_dir_all(&folder).unwrap();
+        for document in 0..DOCUMENTS {
+            let number = self.receipts + document;
+            let path = folder.join(format!("notice-{number}.txt"));
+            fs::write(path, format!("notice {number}\n")).unwrap();
+        }
+        self.nachweis(&["register"], &folder);
+        let said = self.nachweis(&["verify", "--offline"], &folder);
+        assert_eq!(said.matches("CURRENT").count(), DOCUMENTS, "{said}");
+        self.receipts += DOCUMENTS;
+    }
+}
+
+/// Load for some time, of validators and of the observer itself; a listener in the fourth validator's place hears all
+/// that the observer sends. Returns how many receipts of the observer were verified offline, and what was heard.
+fn follows(lasts: Duration) -> (usize, String) {
+    let mut running = Running::founded();
+    let recorder = Recorder::sit(&running.network, SEAT).unwrap();
+    running.start(&[0, 1, 2]);
     grow(&running, 0, 20);
     let mut observer = Observer::make(&running.network, 0, "observer").unwrap();
+    let key = observer.dir.join("keys/network.key");
+    let own = Peer(KeyFile::load(&key, Purpose::Network).unwrap().key());
     observer.start().unwrap();
     catches_up(&running, &observer, 0);
-    // Under load, of validators and of the observer itself.
+    wait_for("the observer is connected to the listener", || {
+        recorder
+            .with(|heard| heard.observers().contains(&own))
+            .then_some(())
+    });
     let loads = [
         Load::start(&running, running.api(1), 5),
         Load::start(&running, observer.api, 3),
     ];
-    std::thread::sleep(Duration::from_secs(10));
-    for load in loads {
-        assert!(load.stop() > 0);
+    let mut desk = Desk::new(&running, &observer);
+    let begun = Instant::now();
+    while begun.elapsed() < lasts {
+        desk.register();
     }
+    let sent = loads.map(Load::stop);
+    assert!(sent.iter().all(|sent| *sent > 0), "{sent:?}");
     catches_up(&running, &observer, 2);
-    // A document is registered at the observer, which pushes it to all validators and gives the receipt.
-    let folder = running.folder().join("documents");
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("notice.txt"), "a notice\n").unwrap();
-    let state = running.folder().join("state");
-    let config = observer.client(&running.network, 0, &state).unwrap();
-    let nachweis = || {
-        let mut nachweis = command("nachweis").unwrap();
-        nachweis.arg("--config").arg(&config);
-        nachweis
-    };
-    let (registered, said) = code(nachweis().arg("register").arg(&folder));
-    assert_eq!(registered, Some(0), "{said}");
-    for at in 0..4 {
+    for at in 0..SEAT {
         // A vote from an observer is an offence, and so is anything else that it may not send.
         assert_eq!(running.metric(at, "nachweis_offences_total"), 0);
-        assert!(
-            !running.log(at).contains("misbehaved"),
-            "{}",
-            running.log(at)
-        );
+        let log = running.log(at);
+        assert!(!log.contains("misbehaved"), "{log}");
     }
+    let heard = recorder.with(|heard| {
+        assert_eq!(heard.twice(), []);
+        assert!(heard.votes() > 0, "the listener heard no vote at all");
+        let messages = heard.messages(own);
+        // It pushed what it accepted: it was heard, and said nothing else.
+        assert!(messages.contains_key(&18), "{messages:?}");
+        let stray = messages.keys().find(|kind| !OF_OBSERVERS.contains(kind));
+        assert_eq!(stray, None, "{messages:?}");
+        let all: u64 = messages.values().sum();
+        let votes = heard.votes();
+        format!("{all} messages and 0 votes of the observer, {votes} votes of validators")
+    });
     // It has nothing to vote with.
     for name in ["journal", "guard"] {
         assert!(!observer.dir.join("data").join(name).exists());
@@ -150,9 +210,8 @@ fn an_observer_follows_load_serves_receipts_that_verify_offline_and_never_votes(
     assert_eq!(keys.len(), 2, "{keys:?}");
     running.network.stop_all().unwrap();
     observer.kill();
-    let (verified, said) = code(nachweis().args(["verify", "--offline"]).arg(&folder));
-    assert_eq!(verified, Some(0), "{said}");
-    assert!(said.contains("CURRENT"), "{said}");
+    let said = desk.nachweis(&["verify", "--offline"], &desk.folders);
+    assert_eq!(said.matches("CURRENT").count(), desk.receipts);
     // Its archive is a validator's.
     let own = tests::replay::archive(&observer.dir).unwrap();
     let theirs = tests::replay::archive(running.dir(0)).unwrap();
@@ -160,6 +219,23 @@ fn an_observer_follows_load_serves_receipts_that_verify_offline_and_never_votes(
         (own.log_size, own.log_root),
         (theirs.log_size, theirs.log_root)
     );
+    let blocks = own.height;
+    (
+        desk.receipts,
+        format!("{heard}; {blocks} blocks, {sent:?} submissions of load"),
+    )
+}
+
+#[test]
+fn an_observer_follows_load_serves_receipts_that_verify_offline_and_never_votes() {
+    let (receipts, heard) = follows(Duration::from_secs(10));
+    println!("{receipts} receipts verified; {heard}");
+}
+
+#[test]
+fn an_observer_follows_ten_minutes_of_load_and_is_heard_to_vote_never_slow() {
+    let (receipts, heard) = follows(Duration::from_secs(600));
+    println!("{receipts} receipts verified; {heard}");
 }
 
 /// All that a raw observer needs.
@@ -233,6 +309,15 @@ async fn an_observer_that_votes_is_disconnected_and_one_without_a_good_certifica
         log.contains("refusal=observer certificate expired")
             .then_some(())
     });
+    // One that is none, and none at all.
+    let why = raw.refusal(vec![0; Certificate::LEN]).await;
+    assert_eq!(why, "observer certificate malformed");
+    let member = raw.founding.validators().get(ValidatorIndex(0)).unwrap();
+    let stranger = RawPeer::connect(&raw.key, &Peer(member.network), &raw.address).await;
+    assert!(
+        matches!(stranger, Err(RawError::Refused(_))),
+        "{stranger:?}"
+    );
     // It asks for blocks and gets them.
     let certificate = good.sign(&own).encode();
     let mut peer = raw.connect(certificate.clone()).await.unwrap();
@@ -336,13 +421,8 @@ fn an_empty_directory_becomes_a_whole_node_from_peers_alone_also_after_a_kill() 
     let before = observer.log().len();
     observer.start().unwrap();
     catches_up(&running, &observer, 0);
-    let log = observer.log();
-    let recovered = log[before..]
-        .lines()
-        .find(|line| line.contains("recovered"));
-    let height = recovered.and_then(|line| line.split_once("height=")?.1.split(' ').next());
-    let height: u64 = height.unwrap().parse().unwrap();
-    assert!(height >= 40, "what was archived stays: {recovered:?}");
+    let height = recovered(&observer.log()[before..]);
+    assert!(height >= 40, "what was archived stays: {height}");
     running.network.stop_all().unwrap();
     observer.kill();
     let own = tests::replay::archive(&observer.dir).unwrap();
@@ -354,31 +434,77 @@ fn an_empty_directory_becomes_a_whole_node_from_peers_alone_also_after_a_kill() 
 }
 
 #[test]
-fn a_validator_far_behind_joins_and_votes_again() {
-    let mut running = Running::with_nodes(&[0, 1, 2, 3]);
+fn a_follower_killed_under_load_joins_although_its_checkpoint_is_old() {
+    // Written a second after the last one of a load, so that one killed before has many blocks above it.
+    const OLD: u64 = 100;
+    let running = Running::with_nodes(&[0, 1, 2, 3]);
     running.becomes_provable(0);
+    let mut observer = Observer::make(&running.network, 0, "observer").unwrap();
+    observer.start().unwrap();
+    catches_up(&running, &observer, 0);
+    let checkpoint = observer.dir.join("data/checkpoint");
+    let old = wait_for("its checkpoint is kept", || fs::read(&checkpoint).ok());
+    grow(&running, 0, OLD);
+    catches_up(&running, &observer, 0);
+    observer.kill();
+    fs::write(&checkpoint, old).unwrap();
+    // More than it would follow block by block.
+    grow(&running, 0, OLD);
+    let before = observer.log().len();
+    observer.start().unwrap();
+    catches_up(&running, &observer, 0);
+    let log = observer.log();
+    let begins = recovered(&log[before..]);
+    assert!(begins + 64 < height(&running, 0), "{begins} is not behind");
+}
+
+/// The height that a node says it recovered to.
+fn recovered(log: &str) -> u64 {
+    let mut lines = log.lines();
+    let line = lines.find(|line| line.contains("recovered height="));
+    let height = line.and_then(|line| line.split_once("height=")?.1.split(' ').next());
+    height.unwrap().parse().unwrap()
+}
+
+/// Gives all nodes, which never ran, one archive of so many blocks, each of one record.
+fn has_blocks(running: &Running, blocks: u64) {
+    let archive = |at| running.dir(at).join("data/archive");
+    synthetic::fill_in_blocks_of(&running.network, 0, (blocks, 1), |_| ()).unwrap();
+    for at in 1..4 {
+        fs::create_dir_all(archive(at)).unwrap();
+        for entry in fs::read_dir(archive(0)).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), archive(at).join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_validator_far_behind_joins_and_votes_again() {
+    // An answer to the engine has 1,024 blocks at most, and each is executed before more are asked for: long before it
+    // would be there by itself, two others have said how far they are.
+    const BLOCKS: u64 = 4_000;
+    let mut running = Running::founded();
+    has_blocks(&running, BLOCKS);
+    running.start(&[0, 1, 2, 3]);
+    running.becomes_provable(3);
     running.network.kill(3).unwrap();
-    grow(&running, 0, 200);
-    // Its blocks are gone too; journal and guard are not.
+    // Its blocks are gone; journal and guard are not.
     for name in ["archive", "index", "log"] {
         fs::remove_dir_all(running.dir(3).join("data").join(name)).unwrap();
     }
-    running.start(&[3]);
-    // Said soon after the start, unless the others' blocks came quicker than their heights.
-    let joined = || running.log(3).contains("the others are far ahead");
-    for _ in 0..50 {
-        if joined() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    let before = running.log(3).len();
+    running.network.start(3).unwrap();
+    let says = |words: &str| running.log(3)[before..].contains(words).then_some(());
+    wait_for("it takes part", || says("running"));
+    wait_for("it joins", || says("the others are far ahead"));
+    wait_for("it follows", || says("following"));
+    running.network.wait_ready(3).unwrap();
     // With one of the others away its vote is needed.
-    wait_for("it votes", || {
-        running.log(3).contains("running").then_some(())
-    });
     running.network.kill(2).unwrap();
     running.becomes_provable(0);
     running.becomes_provable(3);
+    assert!(height(&running, 3) > BLOCKS);
     same_archive(&mut running, 3);
 }
 

@@ -9,6 +9,7 @@ use tests::ceremony::Reach;
 use tests::chaos::recovery::Recovery;
 use tests::chaos::{self, Outcome};
 use tests::network::Network;
+use tests::program;
 
 /// Kill, pause, cut off and slow down validators under load, and measure how they recover
 ///
@@ -34,14 +35,11 @@ struct Arguments {
     nodes: u8,
 }
 
+/// A catch-up after which a run is kept, so that its logs can say why.
+const SLOW: Duration = Duration::from_secs(15);
+
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            writeln!(io::stderr(), "error: {error}").ok();
-            ExitCode::FAILURE
-        }
-    }
+    program::end(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
@@ -65,15 +63,30 @@ fn one(arguments: &Arguments, lasts: Duration, seed: u64) -> Result<Outcome, Box
     for at in 0..network.manifest().nodes.len() {
         network.kill(at)?;
     }
-    outcome.map_err(|error| {
-        // The evidence stays.
-        let kept = folder.keep();
-        format!(
-            "seed {seed}: {error} (everything is kept in {})",
-            kept.display()
-        )
-        .into()
-    })
+    // The evidence stays.
+    match outcome {
+        Ok(outcome) => {
+            if outcome
+                .recovery
+                .slowest
+                .is_some_and(|(took, _)| took >= SLOW)
+            {
+                let kept = folder.keep();
+                let mut out = io::stdout();
+                writeln!(
+                    out,
+                    "seed {seed}: slow; everything is kept in {}",
+                    kept.display()
+                )?;
+            }
+            Ok(outcome)
+        }
+        Err(error) => {
+            let kept = folder.keep();
+            let kept = kept.display();
+            Err(format!("seed {seed}: {error} (everything is kept in {kept})").into())
+        }
+    }
 }
 
 fn report(seed: u64, took: Duration, outcome: &Outcome) -> io::Result<()> {

@@ -10,6 +10,7 @@ use tests::bitrot::{self, Fate};
 use tests::campaign::{self, Outcome};
 use tests::failing_disk::{self, Breadth};
 use tests::network::Network;
+use tests::program;
 
 /// Hit a network of four validators under load, and audit that nothing acknowledged is lost
 #[derive(Debug, Parser)]
@@ -66,13 +67,7 @@ struct Common {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            writeln!(io::stderr(), "error: {error}").ok();
-            ExitCode::FAILURE
-        }
-    }
+    program::end(run(Arguments::parse().command))
 }
 
 fn run(command: Command) -> Result<(), Box<dyn Error>> {

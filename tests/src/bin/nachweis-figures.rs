@@ -11,6 +11,7 @@ use tests::binaries::command;
 use tests::machine::Machine;
 use tests::measure::{self, Used};
 use tests::network::Network;
+use tests::program;
 use tests::{campaign, synthetic};
 
 /// Records of a submission of the load.
@@ -42,13 +43,7 @@ struct Arguments {
 type Failure = Box<dyn Error>;
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            writeln!(io::stderr(), "error: {error}").ok();
-            ExitCode::FAILURE
-        }
-    }
+    program::end(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {

@@ -20,6 +20,7 @@ use tests::http;
 use tests::load::{self, Maker};
 use tests::network::Network;
 use tests::observer::Observer;
+use tests::program;
 
 type Failure = Box<dyn Error>;
 
@@ -52,13 +53,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            writeln!(io::stderr(), "error: {error}").ok();
-            ExitCode::FAILURE
-        }
-    }
+    program::end(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tests::load::Maker;
 use tests::network::Network;
+use tests::program;
 use tokio::sync::Semaphore;
 
 /// How long the program waits for one submission, in milliseconds.
@@ -58,13 +59,7 @@ fn main() -> ExitCode {
     let outcome = runtime
         .map_err(Failure::from)
         .and_then(|runtime| runtime.block_on(run(&arguments)));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            writeln!(io::stderr(), "error: {error}").ok();
-            ExitCode::FAILURE
-        }
-    }
+    program::end(outcome)
 }
 
 async fn run(arguments: &Arguments) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tests::http;
 use tests::network::Network;
+use tests::program;
 
 /// Run a local network of validators on loopback
 #[derive(Debug, Parser)]
@@ -54,13 +55,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            writeln!(io::stderr(), "error: {error}").ok();
-            ExitCode::FAILURE
-        }
-    }
+    program::end(run(Arguments::parse().command))
 }
 
 fn run(command: Command) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! Load and eyes of a chaos run: a sender and a watcher for each node, and when they saw what.
 
 use crate::campaign::Draw;
-use crate::http;
+use crate::http::{self, Kept};
 use crate::load::{self, Maker};
 use crate::network::Network;
 use ledger::hash::SubmissionHash;
@@ -135,8 +135,9 @@ impl Shared {
     }
 
     fn watch(&self, api: SocketAddr, at: usize) {
+        let mut status = Kept::new(api, STATUS_WITHIN);
         while self.goes_on() {
-            if let Some(size) = provable_size(api) {
+            if let Some(size) = provable_size(&mut status) {
                 self.note(|seen, now| seen.sizes[at].push((now, size)));
             }
             thread::sleep(LOOK);
@@ -154,8 +155,8 @@ fn submit(api: SocketAddr, body: &[u8]) -> Option<String> {
     Some(state.as_str()?.to_owned())
 }
 
-fn provable_size(api: SocketAddr) -> Option<u64> {
-    let answer = http::get_within(api, "/v1/status", STATUS_WITHIN).ok()?;
+fn provable_size(status: &mut Kept) -> Option<u64> {
+    let answer = status.get("/v1/status").ok()?;
     let status: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
     status.get("provable_size")?.as_u64()
 }
