@@ -142,7 +142,8 @@ impl Desk<'_> {
         let spoilt = |bytes: &[u8], error: &[&str]| {
             self.spoilt("node.toml", bytes, USAGE, error, "nachweis-node init");
         };
-        let half = &toml[..toml.find("[storage]").unwrap()];
+        // The comment at its head names the section, too.
+        let half = &toml[..toml.find("\n[storage]").unwrap()];
         spoilt(half.as_bytes(), &["node.toml", "storage"]);
         spoilt(b"\xff\xfe\x00garbage", &["node.toml"]);
         spoilt(b"", &["node.toml", "api"]);

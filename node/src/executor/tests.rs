@@ -224,6 +224,59 @@ fn what_one_builds_another_finds_valid() {
 }
 
 #[test]
+fn what_a_compact_proposal_names_is_found_in_the_pool_and_put_together() {
+    let (mut builder, mut other) = (Bench::new(), Bench::new());
+    let genesis = builder.genesis();
+    for number in 0..2 {
+        let pending = builder.register(0, number);
+        builder
+            .submit(Pending::new(Arc::clone(&pending.submission)))
+            .unwrap();
+        other.submit(pending).unwrap();
+    }
+    builder.submit(builder.register(1, 0)).unwrap();
+    let evidence = builder.contradiction(2);
+    other.take(Request::Accuse(evidence.clone()));
+    builder.take(Request::Accuse(evidence));
+    let block = builder.build(genesis, 1).unwrap();
+    let items = (crate::node::LAYOUT.cut)(&block.body).unwrap();
+    let ids: Vec<ItemId> = items
+        .iter()
+        .map(|one| consensus::items::id_of(one))
+        .collect();
+    let mut gather = |bytes| {
+        let request = Request::Gather {
+            block: block.hash(),
+            ids: ids.clone(),
+            bytes,
+        };
+        match other.take(request).unwrap() {
+            Event::Gathered { block: of, items } if of == block.hash() => items,
+            answer => panic!("{answer:?}"),
+        }
+    };
+    let bytes = block.header.body_len;
+    let all: usize = items.iter().map(|item| item.len()).sum();
+    assert_eq!(
+        u32::try_from(all),
+        Ok(bytes),
+        "lengths add up to the header's"
+    );
+    let mut found = gather(bytes);
+    let lacks: Vec<bool> = found.iter().map(Option::is_none).collect();
+    assert_eq!(lacks, [false, false, true, false], "one was not pushed");
+    found[2] = Some(consensus::Item::from(items[2]));
+    let found: Vec<_> = found.into_iter().flatten().collect();
+    assert_eq!((crate::node::LAYOUT.join)(&found), block.body);
+    // No more than the header says is taken out of the pool.
+    let few = u32::try_from(items[0].len()).unwrap();
+    assert_eq!(gather(few).iter().flatten().count(), 1);
+    let counters = other.chain.counters();
+    assert_eq!(counters.gathered_items.get(), 3 + 1);
+    assert_eq!(counters.lacked_items.get(), 1 + 3);
+}
+
+#[test]
 fn evidence_is_pushed_is_work_stands_in_the_next_block_and_is_recorded_once() {
     let (mut bench, mut other) = (Bench::new(), Bench::new());
     let genesis = bench.genesis();
