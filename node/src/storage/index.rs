@@ -28,12 +28,15 @@ use ledger::view::{Effects, StateUnavailable, StateView};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 use writes::{Applied, Placed, Registered, WriteError};
 
 /// Most keys of one batch: 401-key batches cost 315 MB of memory, 4,001-key batches 3.2 GB.
 pub const BATCH_KEYS: usize = 256;
 /// Cache of an index that is made from nothing: its keys come in order, and memory is dearer than the few reads.
 const MAKING_CACHE: u64 = 16 << 20;
+/// How long a store that was closed may take to let go of its lock.
+const LOCKED: Duration = Duration::from_secs(10);
 /// Keys written between two checkpoints.
 pub const CHECKPOINT_KEYS: u64 = 100_000;
 /// Longest value: an encoded state.
@@ -146,7 +149,9 @@ impl Index {
         // Removed before anything is written: from here on the store counts as unclean.
         files::remove(&marker_path(dir))?;
         let kept = if marker.is_some_and(|found| found == marker_text(chain).as_bytes()) {
-            open_store(dir, cache_bytes).ok()
+            open_store(dir, cache_bytes)
+                .inspect_err(|error| tracing::warn!(%error, "the index was closed and does not open: it is made again"))
+                .ok()
         } else {
             None
         };
@@ -490,7 +495,21 @@ fn open_store(dir: &Path, cache_bytes: u64) -> Result<sled::Db, StoreError> {
         .cache_capacity(cache_bytes)
         // Its background flush is the only place where sled syncs; ours is `checkpoint`.
         .flush_every_ms(None);
-    Ok(config.open()?)
+    // A store that this process has just closed keeps its lock until the last of sled's threads has let go of it. Nobody else
+    // can have it: the data directory is locked.
+    let begun = Instant::now();
+    loop {
+        match config.open() {
+            Err(error) if is_locked(&error) && begun.elapsed() < LOCKED => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(io) if io.to_string().contains("acquire lock"))
 }
 
 fn fatal(dir: &Path, source: StoreError) -> Fatal {
