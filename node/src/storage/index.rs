@@ -2,7 +2,7 @@
 //!
 //! It is never the only copy of anything: all of it follows from the archive. sled 0.34.7 does not sync
 //! on `flush` and may not open, or may panic, after an unclean stop (docs of [`Index::open`]); so an index
-//! without its `clean` marker is looked through in a process of its own ([`check`]), and if it cannot be proved to hold what
+//! without its `clean` marker is looked through in a process of its own ([`mod@check`]), and if it cannot be proved to hold what
 //! was written it is thrown away and the caller applies the archive again. In which batches a block is written: [`writes`]. A [`View`] sees whole
 //! blocks only.
 

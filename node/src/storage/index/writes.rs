@@ -2,7 +2,7 @@
 //!
 //! sled's memory follows the size of a batch, so batches are small, and a block may take several. What a block adds is told
 //! from what stood there before by its log index: it goes first, and is taken away again if the rest never came
-//! ([`super::check`]). What it changes in place goes into the last batch, together with [`Applied`]: the height, how long the
+//! ([`mod@super::check`]). What it changes in place goes into the last batch, together with [`Applied`]: the height, how long the
 //! log is then, and a sum over everything that was added, by which a later start can tell whether all of it is there.
 
 use super::keys::Entry;
