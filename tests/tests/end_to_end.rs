@@ -137,7 +137,7 @@ fn receipts(dir: &Path) -> usize {
 /// Registers in the background with small submissions, so that faults can hit in between.
 fn register_slowly(running: &Running, dir: &Path) -> std::process::Child {
     let mut command = running.network.nachweis(0).unwrap();
-    command.args(["register", "--batch", "10"]).arg(dir);
+    command.args(["register", "--batch", "2"]).arg(dir);
     command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

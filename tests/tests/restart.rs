@@ -161,15 +161,12 @@ fn after_two_lost_journals_operators_restart_the_chain_with_all_that_was_acknowl
         votes_in_epoch_1(&running.log(3)).then_some(())
     });
     running.becomes_provable(0);
-    wait_for("all nodes agree", || {
-        let height = running.status(0)["height"].clone();
-        let same = |at| running.status(at)["height"] == height;
-        (1..4).all(same).then_some(())
-    });
+    agree(&running);
     running.network.stop_all().unwrap();
     // Above the anchor as well a start goes on with the index that a clean stop left behind.
-    running.start(&[0, 1, 2]);
+    running.start(&[0, 1, 2, 3]);
     running.becomes_provable(1);
+    agree(&running);
     running.network.stop_all().unwrap();
     for at in [0, 1, 2] {
         let log = running.log(at);
@@ -228,6 +225,15 @@ fn install(running: &Running, desk: &Desk) {
     let report = desk.path("2.report");
     let wrong = ["install-restart", "--dir", text(running.dir(0)), &report];
     assert!(fails("nachweis-node", &wrong, 4).contains("no file of this kind"));
+}
+
+/// Waits until all nodes stand on the same height.
+fn agree(running: &Running) {
+    wait_for("all nodes agree", || {
+        let height = running.status(0)["height"].clone();
+        let same = |at| running.status(at)["height"] == height;
+        (1..4).all(same).then_some(())
+    });
 }
 
 /// Whether the newest word of a log on its validator is that it votes in the new epoch.
