@@ -30,7 +30,7 @@ use std::thread::Scope;
 use tokio_util::sync::CancellationToken;
 
 /// Entries that are written together: the more, the closer to each other they lie in the store. Twice as many are in memory.
-const RUN: usize = 125_000;
+const RUN: usize = 250_000;
 /// Blocks that take so long that something is served meanwhile.
 const LONG: u64 = 64;
 
