@@ -59,11 +59,12 @@ impl Engine {
         let missing = self.missing_blocks();
         let is_missing = |hash: &BlockHash| missing.iter().any(|(block, _, _)| block.hash == *hash);
         self.run.fetches.wants.retain(|hash, _| is_missing(hash));
-        let blocks = &self.blocks;
+        let (blocks, slots) = (&self.blocks, &self.run.slots);
+        let is_proposed = |hash: &BlockHash| slots.iter().any(|slot| slot.block.hash == *hash);
         self.run
             .fetches
             .shunned
-            .retain(|(hash, _)| is_missing(hash) || blocks.is_here(hash));
+            .retain(|(hash, _)| is_missing(hash) || blocks.is_here(hash) || is_proposed(hash));
         for (block, hint, wait) in missing.into_iter().take(MAX_WANTS) {
             let known = self.run.fetches.wants.contains_key(&block.hash);
             if !known && self.run.assemblies.is_under_way(&block.hash, now.mono) {

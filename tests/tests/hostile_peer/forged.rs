@@ -20,7 +20,7 @@ use tests::load::Maker;
 /// What the node says of a peer that breaks the protocol's rules.
 pub(crate) const VOTE: &str = "sent a vote that does not verify";
 pub(crate) const CERTIFICATE: &str = "sent a certificate that does not verify";
-const MALFORMED: &str = "sent a malformed consensus message";
+pub(crate) const MALFORMED: &str = "sent a malformed consensus message";
 
 /// Bytes that no frame may begin with, or that are over a lane's limits.
 fn bad_frames() -> Vec<Offence> {

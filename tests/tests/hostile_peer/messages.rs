@@ -63,7 +63,17 @@ pub(crate) fn certificate_of(
     bitmap: u8,
     signatures: &[RawSignature],
 ) -> Vec<u8> {
+    let fields = certificate_fields(epoch, statement, bitmap, signatures);
+    [&[5][..], &fields].concat()
+}
+
+/// The certificate alone, as it stands inside other messages.
+pub(crate) fn certificate_fields(
+    epoch: Epoch,
+    statement: Statement,
+    bitmap: u8,
+    signatures: &[RawSignature],
+) -> Vec<u8> {
     let Statement { kind, view, block } = statement;
-    let fields = (kind, epoch, view, block, vec![bitmap], signatures.to_vec());
-    [&[5][..], &codec::encode(&fields)].concat()
+    codec::encode(&(kind, epoch, view, block, vec![bitmap], signatures.to_vec()))
 }

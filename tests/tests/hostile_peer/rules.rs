@@ -64,7 +64,7 @@ impl Siege {
         ]
     }
 
-    fn counted(&self, at: usize, metric: &str, label: &str) -> Option<u64> {
+    pub(crate) fn counted(&self, at: usize, metric: &str, label: &str) -> Option<u64> {
         let name = format!("nachweis_{metric}_total{{authority=\"{HOSTILE_ID}\",{label}}}");
         let metrics = tests::http::get(self.running.api(at), "/metrics").unwrap();
         let text = metrics.text();

@@ -280,6 +280,16 @@ fn a_wrong_body_is_fetched_from_somebody_else() {
 }
 
 #[test]
+fn a_wrong_body_is_not_taken_again_before_its_view_has_come() {
+    let mut bench = Bench::follower();
+    bench.verdict = Some(Verdict::BadDelivery);
+    let block = bench.block(&bench.anchor(), 2);
+    bench.propose(2, 0, &block, Vec::new()).unwrap();
+    let again = bench.propose(2, 0, &block, Vec::new());
+    assert_eq!(again, Err(Dropped::Known), "nothing is checked twice");
+}
+
+#[test]
 fn r4_a_notarized_block_is_finalized() {
     let mut bench = Bench::follower();
     let anchor = bench.anchor();
