@@ -29,6 +29,9 @@ pub const MAX_SYNC_BLOCKS: usize = 1_024;
 /// Most headers that lead from a `SyncResp`'s last block to its certificate.
 pub const MAX_SYNC_HEADERS: usize = 64;
 
+/// The parent's notarization or finalization, and the nullifications of the views between.
+pub type Justification = List<Certificate, MAX_JUSTIFICATION>;
+
 /// A message from one engine to another.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 #[borsh(use_discriminant = true)]
@@ -104,7 +107,7 @@ pub struct Proposal {
     /// The block.
     pub block: Block,
     /// The parent's notarization or finalization, and the nullifications of the views between.
-    pub justification: List<Certificate, MAX_JUSTIFICATION>,
+    pub justification: Justification,
     /// The leader's Notarize.
     pub vote: Vote,
 }
@@ -121,7 +124,7 @@ pub struct CompactProposal {
     /// Ids of the body's items, in order.
     pub ids: List<ItemId, MAX_ITEMS>,
     /// The parent's notarization or finalization, and the nullifications of the views between.
-    pub justification: List<Certificate, MAX_JUSTIFICATION>,
+    pub justification: Justification,
     /// The leader's Notarize.
     pub vote: Vote,
 }

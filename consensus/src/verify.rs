@@ -7,7 +7,9 @@
 use crate::block::Block;
 use crate::epoch::EpochInfo;
 use crate::items::Item;
-use crate::message::{BodyReq, CertReq, Hello, Message, RejoinReq, Status, SyncReq, SyncResp};
+use crate::message::{
+    BodyReq, CertReq, Hello, Justification, Message, RejoinReq, Status, SyncReq, SyncResp,
+};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -209,6 +211,18 @@ impl Admitted {
             lagging,
         } = self;
         let epoch = &*epoch;
+        // What both kinds of proposal are checked for.
+        let proposal =
+            |parent_view, content, vote, justification: Justification| -> Result<_, Offence> {
+                let vote = check_own(vote, epoch, verifier)?;
+                let justification = check_all(justification.into_vec(), epoch, &held, verifier)?;
+                Ok(Verified::Proposal {
+                    parent_view,
+                    content,
+                    vote,
+                    justification,
+                })
+            };
         let message = match message {
             Message::Hello(hello) => Verified::Hello(hello),
             Message::Status(status) => Verified::Status(status),
@@ -235,28 +249,14 @@ impl Admitted {
                 votes: genuine(seen.votes.into_vec(), epoch, verifier),
                 other_instance: seen.other_instance,
             },
-            Message::Proposal(proposal) => Verified::Proposal {
-                parent_view: proposal.parent_view,
-                content: Content::Whole(proposal.block),
-                vote: check_own(proposal.vote, epoch, verifier)?,
-                justification: check_all(
-                    proposal.justification.into_vec(),
-                    epoch,
-                    &held,
-                    verifier,
-                )?,
-            },
-            Message::CompactProposal(proposal) => Verified::Proposal {
-                parent_view: proposal.parent_view,
-                content: Content::Compact(proposal.header, proposal.ids.into_vec()),
-                vote: check_own(proposal.vote, epoch, verifier)?,
-                justification: check_all(
-                    proposal.justification.into_vec(),
-                    epoch,
-                    &held,
-                    verifier,
-                )?,
-            },
+            Message::Proposal(it) => {
+                let content = Content::Whole(it.block);
+                proposal(it.parent_view, content, it.vote, it.justification)?
+            }
+            Message::CompactProposal(it) => {
+                let content = Content::Compact(it.header, it.ids.into_vec());
+                proposal(it.parent_view, content, it.vote, it.justification)?
+            }
             Message::BodyReq(request) => Verified::BodyReq(request),
             Message::BodyItems(answer) => Verified::BodyItems {
                 block: answer.block,

@@ -11,13 +11,12 @@ use crate::block::Block;
 use crate::epoch::Peer;
 use crate::items::{self, Item, MAX_ITEMS, Positions};
 use crate::message::{
-    BodyItems, BodyReq, CompactProposal, MAX_JUSTIFICATION, Message, Outline, Proposal,
+    BodyItems, BodyReq, CompactProposal, Justification, Message, Outline, Proposal,
 };
 use crate::output::Output;
 use crate::time::{Mono, Now};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use ledger::certificate::Certificate;
 use ledger::codec::List;
 use ledger::hash::{BlockHash, ItemId};
 use ledger::header::{BlockRef, Header};
@@ -281,7 +280,7 @@ pub(super) struct Draft {
     pub(super) block: Block,
     /// In place of the body.
     pub(super) ids: Option<List<ItemId, MAX_ITEMS>>,
-    pub(super) justification: List<Certificate, MAX_JUSTIFICATION>,
+    pub(super) justification: Justification,
 }
 
 impl Draft {

@@ -1,11 +1,10 @@
 //! The certificates that are held: the highest finalization and all above it (consensus.md, 3.6).
 
-use crate::message::MAX_JUSTIFICATION;
+use crate::message::{Justification, MAX_JUSTIFICATION};
 use crate::time::Mono;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use ledger::certificate::{Certificate, VerifiedCertificate};
-use ledger::codec::List;
 use ledger::header::BlockRef;
 use ledger::id::View;
 use ledger::planted;
@@ -206,11 +205,7 @@ impl Certificates {
 
     /// What justifies a proposal in `view` on `parent_view`: its notarization or finalization, and the newest
     /// nullifications between, as many as fit.
-    pub(super) fn justification(
-        &self,
-        parent_view: View,
-        view: View,
-    ) -> List<Certificate, MAX_JUSTIFICATION> {
+    pub(super) fn justification(&self, parent_view: View, view: View) -> Justification {
         let parent = self
             .of_view(parent_view)
             .find(|certificate| certificate.kind() != VoteKind::Nullify);
