@@ -44,6 +44,7 @@ pub(crate) struct Report {
     pub(crate) blocks: u64,
     pub(crate) epochs: u64,
     pub(crate) starts: u64,
+    pub(crate) failed_writes: u64,
     pub(crate) offences: u64,
     /// Virtual ms from GST until all was final, one entry per seed.
     pub(crate) settled: Vec<u64>,
@@ -199,6 +200,7 @@ impl Report {
         self.blocks += outcome.height;
         self.epochs += outcome.epochs;
         self.starts += outcome.figures.starts;
+        self.failed_writes += outcome.figures.failed_writes;
         self.offences += outcome.figures.offences;
     }
 

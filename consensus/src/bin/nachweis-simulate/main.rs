@@ -151,12 +151,13 @@ fn sweep(
     let run = report.passed + report.failed.len() as u64;
     writeln!(
         out,
-        "{} events, {} messages, {} blocks, {} epochs ended, {} process starts, {} offences refused",
+        "{} events, {} messages, {} blocks, {} epochs ended, {} process starts, {} failed writes, {} offences refused",
         report.events,
         report.messages,
         report.blocks,
         report.epochs,
         report.starts,
+        report.failed_writes,
         report.offences
     )?;
     writeln!(

@@ -25,6 +25,15 @@ pub(crate) enum Sync {
     Snapshot(Vec<Record>),
 }
 
+/// What of a batch under way is on the disk when its process dies, although nobody was told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Landed {
+    Nothing,
+    All,
+    /// All but some of its pages: a bit for each.
+    Without(u64),
+}
+
 /// A running process.
 pub(crate) struct Process {
     pub(crate) engine: Engine,
@@ -126,20 +135,22 @@ impl Node {
         Ok(())
     }
 
-    /// The process dies: its buffer is lost. What is being synced may be on the disk already (`landed`), although
-    /// nobody was told.
-    pub(crate) fn crash(&mut self, landed: bool, archived: usize) {
+    /// The process dies: its buffer is lost. Of what is being synced, some may be on the disk already: so much of the
+    /// journal's batch, so many blocks of the archive's.
+    pub(crate) fn crash(&mut self, landed: Landed, archived: usize) {
         let Some(process) = self.process.take() else {
             return;
         };
-        if landed {
-            match process.sync {
-                // After a snapshot the older segments were not deleted yet.
-                Some(Sync::Batch(_, records) | Sync::Snapshot(records)) => {
-                    self.disk.append(records);
-                }
-                None => {}
+        match (landed, process.sync) {
+            // After a snapshot the older segments were not deleted yet.
+            (Landed::All, Some(Sync::Batch(_, records) | Sync::Snapshot(records))) => {
+                self.disk.append(records);
             }
+            (Landed::Without(lost), Some(Sync::Batch(_, records))) => {
+                self.disk.tear(&records, lost);
+            }
+            // A new segment is read only when it is whole.
+            (Landed::Nothing | Landed::Without(_), _) | (Landed::All, None) => {}
         }
         let frames = process.committed.into_iter().take(process.archiving);
         self.disk.archive.extend(frames.take(archived));
@@ -159,16 +170,6 @@ impl Node {
                 .iter()
                 .any(|record| matches!(record, Record::Block(_)))
         })
-    }
-
-    /// Power is cut while a batch is on its way to the disk: of its pages, those in `lost` are not there.
-    pub(crate) fn tear(&mut self, lost: u64) {
-        let Some(process) = self.process.take() else {
-            return;
-        };
-        if let Some(Sync::Batch(_, records)) = process.sync {
-            self.disk.tear(&records, lost);
-        }
     }
 
     /// Both clocks.

@@ -117,6 +117,8 @@ pub(crate) struct Plan {
     pub(crate) is_live: bool,
     /// So many of a thousand processes die soon after their epoch has ended.
     pub(crate) dies_at_switch: u64,
+    /// So many of a thousand writes to a journal or archive fail, until GST.
+    pub(crate) failing_writes: u64,
     /// From here on the network is good, every process is up, and nothing more goes wrong.
     pub(crate) gst: Time,
 }
@@ -152,6 +154,7 @@ impl Plan {
             changes: Vec::new(),
             is_live: true,
             dies_at_switch: 0,
+            failing_writes: 0,
             gst: 0,
         }
     }
@@ -198,6 +201,11 @@ impl Plan {
             plan.draw_epochs(&mut random);
         }
         plan.place_doubles();
+        // From a stream of its own: seeds without failing writes are the same as before there were any.
+        let mut writes = Random::new(seed, Stream::Writes);
+        if writes.chance(150) {
+            plan.failing_writes = *pick(&mut writes, &[2, 10, 40]);
+        }
         plan
     }
 

@@ -9,6 +9,7 @@ pub(crate) enum Stream {
     Network,
     Disk,
     Byzantine,
+    Writes,
 }
 
 /// A stream of pseudo-random numbers.

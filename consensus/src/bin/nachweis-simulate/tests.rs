@@ -2,6 +2,8 @@
 
 use crate::campaign::Terms;
 use crate::crypto::Crypto;
+use crate::plan::Plan;
+use crate::run::run;
 use crate::trace::Words;
 use crate::twins::Campaign;
 
@@ -83,6 +85,34 @@ slices! {
 #[test]
 fn seeds_with_bodies_on_both_sides_of_the_limit() {
     run_all(4, Some(100), 0, 25);
+}
+
+#[test]
+fn a_failed_write_ends_its_process_which_starts_again() {
+    // Odd: an even seed ends with a power cut.
+    let mut plan = Plan::calm(1, 4);
+    plan.gst = 20_000;
+    plan.load = (0..100).map(|at| at * 200).zip((0..4).cycle()).collect();
+    plan.failing_writes = 40;
+    let outcome = run(plan, Words::None);
+    assert!(outcome.result.is_ok(), "{:?}", outcome.result);
+    let failed = outcome.figures.failed_writes;
+    assert!(failed >= 10, "{failed} writes failed");
+    assert_eq!(outcome.figures.starts, 4 + failed, "nobody dies otherwise");
+}
+
+#[test]
+fn some_seeds_have_writes_that_fail() {
+    let terms = Terms {
+        nodes: None,
+        crypto: Crypto::Mock,
+        files: None,
+        compact_above: None,
+        twins: None,
+    };
+    let with = |seed: &u64| terms.plan(*seed).failing_writes > 0;
+    let seeds = (0..200).filter(with).count();
+    assert!((10..60).contains(&seeds), "{seeds} of 200");
 }
 
 #[test]

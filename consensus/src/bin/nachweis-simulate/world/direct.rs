@@ -5,6 +5,7 @@ use super::happen::Happening;
 use crate::clock::Time;
 use crate::crypto::fold;
 use crate::filter::{Fate, Kind};
+use crate::node::Landed;
 use crate::plan::Weather;
 use crate::violation::Failure;
 use consensus::Message;
@@ -120,9 +121,9 @@ impl World {
         self.oracle.expect_quarantine(node);
     }
 
-    /// Power is cut at a node while its journal is written; see [`crate::node::Node::tear`].
+    /// Power is cut at a node while its journal is written: of the batch's pages, those in `lost` are not there.
     pub(crate) fn tear(&mut self, node: usize, lost: u64) {
-        self.nodes[node].tear(lost);
+        self.nodes[node].crash(Landed::Without(lost), 0);
         self.lose_connections(node);
     }
 }

@@ -3,7 +3,7 @@
 use super::World;
 use super::happen::{Happening, Inside};
 use crate::network::{Connected, Generation};
-use crate::node::Node;
+use crate::node::{Landed, Node};
 use crate::plan::{Fault, WHOLE};
 use crate::violation::Checked;
 use consensus::Event;
@@ -81,10 +81,36 @@ impl World {
         }
         self.trace
             .event(self.now, node, 10, || "crashes".to_owned());
-        let landed = self.chance.chance(500);
+        let landed = if self.chance.chance(500) {
+            Landed::All
+        } else {
+            Landed::Nothing
+        };
         let archived = self.chance.index(4);
         self.nodes[node].crash(landed, archived);
         self.lose_connections(node);
+    }
+
+    /// Whether a write that would end now fails instead.
+    pub(super) fn write_fails(&mut self) -> bool {
+        // Runs without this draw nothing.
+        self.plan.failing_writes > 0
+            && self.now < self.plan.gst
+            && self.writes.chance(self.plan.failing_writes)
+    }
+
+    /// A write fails: the process ends at once, and is started again later. Nobody is told of what was being written;
+    /// any part of it may be on the disk.
+    pub(super) fn fail_write(&mut self, node: usize) {
+        self.figures.failed_writes += 1;
+        self.trace
+            .event(self.now, node, 20, || "a write fails".to_owned());
+        let landed = Landed::Without(self.writes.next());
+        let archived = self.writes.index(4);
+        self.nodes[node].crash(landed, archived);
+        self.lose_connections(node);
+        let down = self.writes.between(50, 2_550);
+        self.queue.plan(self.now + down, Happening::Start { node });
     }
 
     /// A process is gone; its peers notice soon.

@@ -134,6 +134,10 @@ impl World {
     fn inside(&mut self, node: usize, what: Inside) -> Checked {
         self.figures.syncs += u64::from(matches!(what, Inside::Synced | Inside::Archived));
         match what {
+            Inside::Synced | Inside::Archived if self.write_fails() => {
+                self.fail_write(node);
+                Ok(())
+            }
             Inside::Verified {
                 from,
                 votes,

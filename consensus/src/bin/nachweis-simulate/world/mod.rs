@@ -40,6 +40,8 @@ pub(crate) struct Figures {
     pub(crate) offences: u64,
     /// Ended syncs of journals and archives.
     pub(crate) syncs: u64,
+    /// Writes that failed and ended their process.
+    pub(crate) failed_writes: u64,
     /// Heartbeats sent.
     pub(crate) heartbeats: u64,
     /// Virtual ms from GST, or the last record submitted, until everything was final everywhere.
@@ -64,6 +66,7 @@ pub(crate) struct World {
     shells: Vec<Option<Shell>>,
     queue: Queue<Happening>,
     chance: Random,
+    writes: Random,
     records: u32,
     loaded: usize,
 }
@@ -115,6 +118,7 @@ impl World {
                 .expect("parameters fit together")
                 .with_compaction(plan.compaction),
             chance: Random::new(plan.seed, Stream::Disk),
+            writes: Random::new(plan.seed, Stream::Writes),
             plan,
             roster,
             trace,
