@@ -5,8 +5,8 @@
 //! [`crate::Engine::admit`] and [`crate::Admitted::verify`] lead on to [`crate::Engine::handle`].
 //!
 //! Only what the engine itself answers is here. Gossip of submissions (PoolIds, ItemReq, Items) and cosignatures
-//! (Cosig, CosigReq) travel beside it and are the node's own messages. Numbers 7, 14 and 15 are kept for
-//! Evidence, EpochReq and EpochResp, 16 to 18 and 21 to 25 are the node's.
+//! (Cosig, CosigReq) travel beside it and are the node's own messages. Number 7 is kept for Evidence, 14 to 18 and 21 to 25
+//! are the node's.
 
 use crate::block::Block;
 use crate::config::{MAX_BODY, MAX_SYNC};

@@ -12,6 +12,7 @@ use crate::conduct::Conduct;
 use crate::mempool::{Pending, PoolError};
 use crate::states::States;
 use crate::storage::index::{self, ReadError};
+use crate::storage::restarts::Restarts;
 use crate::storage::{archive, log_hashes};
 use crate::{repair, scrub};
 use ledger::hash::{Hash, SubmissionHash};
@@ -153,6 +154,8 @@ pub struct PeerStatus {
     pub connected: bool,
     /// Its newest final block, as it last said.
     pub height: Option<Height>,
+    /// Its epoch, as it last said.
+    pub epoch: Option<Epoch>,
 }
 
 macro_rules! counters {
@@ -251,6 +254,8 @@ pub struct Parts {
     pub archive: archive::Reader,
     /// Reads the log's hashes.
     pub log: log_hashes::Reader,
+    /// The restart files beside the blocks.
+    pub restarts: Arc<Restarts>,
 }
 
 /// The read and submit handle.
@@ -263,6 +268,7 @@ struct Shared {
     states: Arc<States>,
     archive: archive::Reader,
     log: log_hashes::Reader,
+    restarts: Arc<Restarts>,
     head: RwLock<Arc<Head>>,
     /// Written while the index moves, so that whoever reads it sees index and checkpoint agree.
     gate: RwLock<()>,
@@ -305,6 +311,7 @@ impl Chain {
             states: parts.states,
             archive: parts.archive,
             log: parts.log,
+            restarts: parts.restarts,
             head: RwLock::new(Arc::new(parts.head)),
             gate: RwLock::new(()),
             provable: RwLock::new(parts.provable.map(Arc::new)),
@@ -322,6 +329,11 @@ impl Chain {
     /// The genesis and what follows from it.
     pub fn founding(&self) -> &Founding {
         &self.0.founding
+    }
+
+    /// The restarts that were installed when the node started.
+    pub fn restarts(&self) -> &Arc<Restarts> {
+        &self.0.restarts
     }
 
     /// The newest final block.

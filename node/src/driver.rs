@@ -123,6 +123,7 @@ impl Driver {
                 authority: set.get(validator)?.id.clone(),
                 connected: false,
                 height: None,
+                epoch: None,
             })
         });
         let peers = peers.collect();
@@ -237,8 +238,11 @@ impl Driver {
             Input::Decoded(from, message) => {
                 self.parts.chain.conduct().received(&from, &message);
                 if let Message::Status(status) = &*message {
-                    let height = status.finalized.height;
-                    self.peer_status(&from, |peer| peer.height = Some(height));
+                    let (height, epoch) = (status.finalized.height, status.epoch);
+                    self.peer_status(&from, |peer| {
+                        peer.height = Some(height);
+                        peer.epoch = Some(epoch);
+                    });
                 }
                 self.admit(from, *message).await;
             }

@@ -3,7 +3,8 @@
 //!
 //! Ranges of final blocks are asked of several peers at the same time ([`plan`]), believed by their certificates and
 //! opened on several threads ([`crate::range`]), executed in order ([`apply`]) and archived by the same archivist as
-//! everywhere. What is archived stays: after any crash it goes on there. Nothing here can sign anything.
+//! everywhere. What is archived stays: after any crash it goes on there. Nothing here can sign anything. Where a restart
+//! went on that is not known here, its file comes from peers too ([`restart`]), and the node starts again behind it.
 //!
 //! ```text
 //! peers ─ ranges ─▶ certify, open (threads) ─▶ execute in order ─▶ archivist ─▶ publisher
@@ -11,6 +12,10 @@
 
 mod apply;
 mod plan;
+mod quest;
+mod restart;
+#[cfg(test)]
+mod tests;
 
 use crate::archivist::{Commit, Place};
 use crate::chain::{Chain, PeerStatus};
@@ -21,11 +26,18 @@ use crate::gossip::Message;
 use crate::mesh::Mesh;
 use crate::network::{Inbound, Receiver, Receivers};
 use crate::range::{self, Certified, Opened, Range, RangeFault};
+use crate::storage::DataDir;
+use crate::storage::restarts::Restarts;
 use apply::{Applied, Applier, Job};
 use consensus::Peer;
-use ledger::id::Height;
+use ledger::id::{Epoch, Height};
+use ledger::restart::RestartFile;
 use ledger::tip::EpochInfo;
 use plan::{Limits, Plan};
+pub use quest::Files;
+use quest::Quest;
+use restart::Found;
+pub use restart::left_behind;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -61,6 +73,8 @@ pub enum End {
     CaughtUp,
     /// It was told to.
     Stopped,
+    /// A restart goes on from its last block: the epoch behind it is known from the next start on.
+    Restarted,
 }
 
 /// What comes from the network.
@@ -71,7 +85,9 @@ pub enum Input {
     /// It is gone.
     Down(Peer),
     /// It says how far it is.
-    Height(Peer, Height),
+    Height(Peer, Height, Epoch),
+    /// A restart file, decoded.
+    Restart(Peer, Box<RestartFile>),
     /// Blocks, decoded, and how many bytes they were.
     Range(Peer, Box<Range>, usize),
     /// What no honest node sends.
@@ -93,6 +109,10 @@ pub struct Parts {
     pub sync: config::Sync,
     /// When it ends.
     pub until: Until,
+    /// Who may install restart files.
+    pub files: Files,
+    /// Where they are kept.
+    pub data: Arc<DataDir>,
     /// Ends it.
     pub stop: CancellationToken,
 }
@@ -121,6 +141,11 @@ pub struct Follower {
     raw: BTreeMap<Height, (Peer, Range)>,
     checking: usize,
     checked: (mpsc::Sender<Checked>, mpsc::Receiver<Checked>),
+    /// Of the known epoch, and not certified to their end: a restart may go on from there.
+    tails: BTreeMap<Height, (Peer, Range, Instant)>,
+    restarts: Arc<Restarts>,
+    quest: Option<Quest>,
+    found: (mpsc::Sender<Found>, mpsc::Receiver<Found>),
     ready: BTreeMap<Height, (Peer, Opened)>,
     /// Handed to the applier up to here.
     handed: Height,
@@ -173,6 +198,7 @@ pub fn open(parts: Parts) -> std::io::Result<(Follower, mpsc::Sender<Input>, Joi
             authority: set.get(validator)?.id.clone(),
             connected: false,
             height: None,
+            epoch: None,
         })
     });
     let peers = peers.collect();
@@ -193,6 +219,10 @@ pub fn open(parts: Parts) -> std::io::Result<(Follower, mpsc::Sender<Input>, Joi
         raw: BTreeMap::new(),
         checking: 0,
         checked: mpsc::channel(INPUTS),
+        tails: BTreeMap::new(),
+        restarts: Arc::clone(parts.chain.restarts()),
+        quest: None,
+        found: mpsc::channel(1),
         ready: BTreeMap::new(),
         handed: tip.height,
         jobs,
@@ -215,17 +245,22 @@ impl Follower {
                 () = stop.cancelled() => return End::Stopped,
                 Some(input) = self.inputs.recv() => self.input(input),
                 Some(checked) = self.checked.1.recv() => self.opened(checked),
+                Some(found) = self.found.1.recv() => self.found(found),
                 Ok(()) = self.applied.changed() => self.progressed(),
                 _ = tick.tick() => {
                     let late = self.plan.look_at_the_clock(Instant::now());
                     if late > 0 {
                         tracing::debug!(late, "ranges did not come in time: asked of others");
                     }
+                    self.drop_old_tails();
                     self.say();
                 }
                 permit = self.jobs.clone().reserve_owned(), if busy => drop(permit),
             }
             self.work();
+            if quest::goes_on(&self.restarts, &self.parts.chain.head().tip) {
+                return End::Restarted;
+            }
             if self.parts.until == Until::CaughtUp && self.has_caught_up() {
                 return End::CaughtUp;
             }
@@ -236,6 +271,7 @@ impl Follower {
     fn work(&mut self) {
         self.hand_over();
         self.check();
+        self.seek();
         while let Some((peer, request)) = self.plan.ask(Instant::now()) {
             let bytes = Message::RangeReq(request).encode();
             self.parts.mesh.send(&peer, bytes.into());
@@ -244,8 +280,9 @@ impl Follower {
 
     fn has_caught_up(&self) -> bool {
         let target = self.plan.target();
-        let own = self.parts.chain.head().tip.height;
-        target > Height(0) && own.saturating_add(1) >= target
+        let head = self.parts.chain.head();
+        let is_there = head.tip.height.saturating_add(1) >= target;
+        target > Height(0) && is_there && head.tip.epoch.epoch >= self.plan.target_epoch()
     }
 
     fn input(&mut self, input: Input) {
@@ -258,10 +295,14 @@ impl Follower {
                 self.plan.down(&peer);
                 self.peer_status(&peer, |status| status.connected = false);
             }
-            Input::Height(peer, height) => {
-                self.plan.heard(peer, height);
-                self.peer_status(&peer, |status| status.height = Some(height));
+            Input::Height(peer, height, epoch) => {
+                self.plan.heard(peer, height, epoch);
+                self.peer_status(&peer, |status| {
+                    status.height = Some(height);
+                    status.epoch = Some(epoch);
+                });
             }
+            Input::Restart(peer, file) => self.restart_came(peer, *file),
             Input::Range(peer, range, bytes) => self.came(peer, *range, bytes),
             Input::Offence(peer, why) => self.offence(&peer, why),
         }
@@ -299,6 +340,7 @@ impl Follower {
 
     /// Ranges of the known epoch go to free threads, lowest first.
     fn check(&mut self) {
+        self.set_tails_aside();
         while self.checking < self.parts.sync.threads {
             let epoch = Arc::clone(&self.epoch);
             let mut raw = self.raw.iter();
@@ -316,8 +358,10 @@ impl Follower {
             self.checking = self.checking.saturating_add(1);
             let founding = self.parts.chain.founding().clone();
             let results = self.checked.0.clone();
+            let restarts = Arc::clone(&self.restarts);
             tokio::task::spawn_blocking(move || {
-                let certified: Result<Certified, RangeFault> = range::certify(range, from, &epoch);
+                let certified: Result<Certified, RangeFault> =
+                    range::certify(range, from, &epoch, &restarts);
                 let opened = certified.and_then(|it| range::open(it, &founding, &epoch));
                 // There is room for more results than threads.
                 results.blocking_send((peer, from, opened)).ok();
@@ -448,13 +492,14 @@ impl Ports {
         let wanted = match bytes.first() {
             Some(&STATUS) => match consensus::Message::decode(bytes) {
                 Ok(consensus::Message::Status(status)) => {
-                    Some(Input::Height(from, status.finalized.height))
+                    Some(Input::Height(from, status.finalized.height, status.epoch))
                 }
                 Ok(_) => None,
                 Err(_) => Some(Input::Offence(from, "sent a malformed consensus message")),
             },
-            Some(17 | 23 | 25) => match Message::decode(bytes) {
+            Some(15 | 17 | 23 | 25) => match Message::decode(bytes) {
                 Ok(Message::Range(range)) => Some(Input::Range(from, Box::new(range), bytes.len())),
+                Ok(Message::EpochResp(file)) => Some(Input::Restart(from, Box::new(file))),
                 Ok(Message::Note(note)) => {
                     let text = String::from_utf8(note.into_vec());
                     let note = text.map(|text| cosigner::Input::Note { from, text });
@@ -469,7 +514,10 @@ impl Ports {
                     None
                 }
                 Ok(_) => None,
-                Err(_) => Some(Input::Offence(from, "sent a malformed range or note")),
+                Err(_) => Some(Input::Offence(
+                    from,
+                    "sent a malformed range, note or restart file",
+                )),
             },
             Some(_) | None => None,
         };

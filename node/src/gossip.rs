@@ -1,5 +1,5 @@
 //! Messages that only travel between nodes: pending submissions and cosignatures (consensus.md, 3.1 and 3.23), and what
-//! those who follow ask for: checkpoints and ranges of final blocks (3.14).
+//! those who follow ask for: checkpoints, ranges of final blocks (3.14) and restart files (3.12).
 //!
 //! They share the lanes and the numbering of the consensus messages; [`Message::is_gossip`] tells them
 //! apart by the first byte. Nothing here is verified: submissions go through the pool's admission,
@@ -10,8 +10,9 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use ledger::body::ItemBytes;
 use ledger::codec::{self, Bytes, DecodeError, List};
 use ledger::hash::{Hash, ItemId};
-use ledger::id::{TreeSize, ValidatorIndex};
+use ledger::id::{Epoch, TreeSize, ValidatorIndex};
 use ledger::key::RawSignature;
+use ledger::restart::{MAX_RESTART_LEN, RestartFile};
 
 /// Most ids in one message.
 pub const MAX_IDS: usize = 1_000;
@@ -28,6 +29,10 @@ pub const MAX_NOTE: usize = 16 << 10;
 #[borsh(use_discriminant = true)]
 #[repr(u8)]
 pub enum Message {
+    /// Asks for the restart file that opened the lowest epoch from this one on.
+    EpochReq(Epoch) = 14,
+    /// A restart file that was asked for.
+    EpochResp(RestartFile) = 15,
     /// "These are pending here": whoever lacks one asks for it.
     PoolIds(List<ItemId, MAX_IDS>) = 16,
     /// Asks for pending items.
@@ -67,7 +72,7 @@ impl Message {
 
     /// Whether a message with this first byte is one of these.
     pub const fn is_gossip(kind: u8) -> bool {
-        matches!(kind, 16..=18 | 21..=25)
+        matches!(kind, 14..=18 | 21..=25)
     }
 
     /// The message's bytes.
@@ -88,6 +93,8 @@ impl Message {
     /// Most bytes of a message by its first byte; `None` for an unknown kind.
     pub const fn limit(kind: u8) -> Option<usize> {
         match kind {
+            14 => Some(1 + 8),
+            15 => Some(1 + MAX_RESTART_LEN),
             16 | 17 => Some(1 + 4 + 32 * MAX_IDS),
             18 => Some(Self::MAX_LEN),
             21 => Some(1 + 8 + 32 + 8 + 2 + 64),
@@ -125,6 +132,7 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ledger::restart::Base;
 
     #[test]
     fn every_message_comes_back_and_is_told_from_consensus() {
@@ -136,7 +144,11 @@ mod tests {
             signature: RawSignature([3; 64]),
         };
         let ids: List<ItemId, MAX_IDS> = vec![ItemId(Hash([4; 32]))].try_into().unwrap();
+        let epoch = crate::testkit::founding(4).epoch();
+        let file = RestartFile::new(Base::of(&epoch), None, Vec::new()).unwrap();
         let all = [
+            Message::EpochReq(Epoch(3)),
+            Message::EpochResp(file),
             Message::PoolIds(ids.clone()),
             Message::ItemReq(ids),
             Message::Items(List::new()),

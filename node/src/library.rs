@@ -1,5 +1,5 @@
 //! What a validator does for those who follow: tells observers of new heights and checkpoints, and hands final blocks
-//! out, within bounds per peer.
+//! and restart files out, within bounds per peer.
 //!
 //! It stands beside the driver and shares nothing with it but the archive: whatever an observer asks, votes do not
 //! wait for it. An observer may ask for ranges and name or hand in submissions, and nothing else.
@@ -13,7 +13,7 @@ use crate::range::{MAX_BLOCKS, MAX_HEADERS, Range, RangeReq};
 use consensus::message::Status;
 use consensus::{Message, Peer};
 use ledger::header::BlockRef;
-use ledger::id::Height;
+use ledger::id::{Epoch, Height};
 use ledger::vote::PROTOCOL;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -144,14 +144,36 @@ impl Library {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn may_ask(&self, peer: Peer) -> bool {
+        let now = Instant::now();
+        let mut accounts = self.accounts();
+        let account = accounts.entry(peer).or_insert_with(|| Account::new(now));
+        account.may_ask(now)
+    }
+
+    fn send(&self, to: &Peer, message: &gossip::Message) {
+        let bytes = message.encode();
+        if let Some(account) = self.accounts().get_mut(to) {
+            account.pay(bytes.len());
+        }
+        self.mesh.send(to, bytes.into());
+    }
+
+    /// Hands the restart file out that opened the lowest epoch from this one on; nothing if there is none, or the peer was
+    /// served enough.
+    pub fn serve_restart(&self, to: Peer, from: Epoch) {
+        if !self.may_ask(to) {
+            self.chain.counters().dropped_frames.increment();
+            return;
+        }
+        if let Some(file) = self.chain.restarts().first_from(from) {
+            self.send(&to, &gossip::Message::EpochResp(file.clone()));
+        }
+    }
+
     /// Answers on a blocking thread, or not at all if the peer was served enough or too much is being served.
     pub fn serve(&self, to: Peer, request: RangeReq) {
-        let now = Instant::now();
-        let may = self
-            .accounts()
-            .entry(to)
-            .or_insert_with(|| Account::new(now))
-            .may_ask(now);
+        let may = self.may_ask(to);
         let permit = Arc::clone(&self.serving).try_acquire_owned();
         let (true, Ok(permit)) = (may, permit) else {
             self.chain.counters().dropped_frames.increment();
@@ -160,11 +182,7 @@ impl Library {
         let library = self.clone();
         tokio::task::spawn_blocking(move || {
             if let Some(range) = library.read(request) {
-                let bytes = gossip::Message::Range(range).encode();
-                if let Some(account) = library.accounts().get_mut(&to) {
-                    account.pay(bytes.len());
-                }
-                library.mesh.send(&to, bytes.into());
+                library.send(&to, &gossip::Message::Range(range));
             }
             drop(permit);
         });

@@ -30,7 +30,6 @@ use crate::repair::calendar::Calendar;
 use crate::repair::{self, Repair};
 use crate::scrub::Scrub;
 use crate::storage::archive::Archive;
-use crate::storage::restarts::{Restarts, RestartsError};
 use consensus::{
     Archived, Ed25519, Engine, EpochInfo, Identity as Voter, Layout, Record, RecoverError, Rules,
     Setup, Timing,
@@ -91,9 +90,6 @@ pub enum StartError {
     /// The operating system gives no thread or no randomness.
     #[error("the operating system refuses a thread or random numbers")]
     System(#[from] std::io::Error),
-    /// The restart files were good when the chain was recovered, and are not any more.
-    #[error(transparent)]
-    Restarts(#[from] RestartsError),
     /// No randomness.
     #[error(transparent)]
     Random(#[from] crate::storage::files::FileError),
@@ -163,7 +159,7 @@ impl Prepared {
         signing: &Signing,
     ) -> Result<Self, StartError> {
         let evidence = recovered.records.iter().filter_map(evidence).collect();
-        let calendar = calendar(&recovered.chain)?;
+        let calendar = calendar(&recovered.chain);
         let engine = engine(&mut recovered, config, signing)?;
         let provable = recovered.chain.provable.take();
         let kept = provable.as_ref().map(|(provable, note)| {
@@ -410,6 +406,7 @@ fn open_chain(
         provable,
         archive: recovered.archive.reader(),
         log: recovered.log.reader(),
+        restarts: Arc::clone(&recovered.restarts),
     });
     if let Some(alarm) = recovered.alarm.take() {
         chain.update_status(|status| status.alarm = Some(alarm));
@@ -425,16 +422,16 @@ fn evidence(record: &Record) -> Option<Evidence> {
 }
 
 /// What certificates of blocks are checked against, whichever epoch they are of.
-fn calendar(recovered: &RecoveredChain) -> Result<Calendar, RestartsError> {
+fn calendar(recovered: &RecoveredChain) -> Calendar {
     let founding = recovered.founding.clone();
     let previous = recovered.previous.iter().map(|sealed| sealed.spec.clone());
     let known = previous.chain([recovered.epoch.clone()]);
     let first = repair::check::first_epoch(&founding);
-    Ok(Calendar {
-        restarts: Arc::new(Restarts::load(&recovered.data.archive(), &founding)?),
+    Calendar {
+        restarts: Arc::clone(&recovered.restarts),
         known: known.map(EpochInfo::new).chain([first]).collect(),
         founding,
-    })
+    }
 }
 
 /// How bodies are made of items: the ledger's container.

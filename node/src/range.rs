@@ -3,9 +3,11 @@
 //!
 //! Pure functions. A range proves itself: its headers are one chain, and finalizations of an epoch's quorum cover all
 //! of it ([`certify`]); then its bodies are the headers' and every signature in them is good ([`open`]). Nothing else
-//! is believed of the peer that sent it. A range never goes past the block that ends an epoch.
+//! is believed of the peer that sent it. A range never goes past the block that ends an epoch. If a restart ended it, the
+//! last blocks have no finalization: that file, which the reader must know, makes them final.
 
 use crate::admission;
+use crate::storage::restarts::Restarts;
 use borsh::{BorshDeserialize, BorshSerialize};
 use consensus::Block;
 use ledger::admission::CheckedSubmission;
@@ -51,7 +53,8 @@ pub struct Range {
     pub blocks: List<Block, MAX_BLOCKS>,
     /// What leads on to the block that the last finalization is of; empty if that is the last block.
     pub headers: List<Header, MAX_HEADERS>,
-    /// Finalizations of blocks of the range, ascending; the last is of its last block or header.
+    /// Finalizations of blocks of the range, ascending; the last is of its last block or header. None if a restart went on
+    /// from that one.
     pub certificates: List<Certificate, MAX_CERTIFICATES>,
 }
 
@@ -132,17 +135,23 @@ impl Range {
             .unwrap_or(MAX_BLOCKS)
             .clamp(1, MAX_BLOCKS);
         let mut taken = Taken::default();
+        let mut epoch = None;
         for (block, certificate) in frames {
+            let before = epoch.replace(block.header.epoch);
+            if before.is_some_and(|before| before != block.header.epoch) {
+                // If nothing of it is certified, then a restart went on here.
+                return if taken.certified > 0 {
+                    taken.up_to_certified()
+                } else {
+                    taken.range()
+                };
+            }
             let size = Header::LEN.saturating_add(block.body.len());
             let fits = taken.bytes.saturating_add(size) <= MAX_BYTES;
             let enough = taken.blocks.len() >= wanted && taken.certified > 0;
             let full = enough || !fits || taken.blocks.len() >= MAX_BLOCKS;
             if taken.headers.is_empty() && (taken.blocks.is_empty() || !full) {
-                let ends = block.header.flags.is_seal();
                 taken.block(block, size, certificate);
-                if ends {
-                    break;
-                }
                 continue;
             }
             if taken.certified > 0 || taken.headers.len() >= MAX_HEADERS {
@@ -197,8 +206,15 @@ impl Taken {
     }
 
     fn led_on(mut self) -> Option<Range> {
-        self.picked.extend(self.last);
-        if self.blocks.is_empty() || self.picked.is_empty() {
+        self.picked.extend(self.last.take());
+        if self.picked.is_empty() {
+            return None;
+        }
+        self.range()
+    }
+
+    fn range(self) -> Option<Range> {
+        if self.blocks.is_empty() {
             return None;
         }
         Some(Range {
@@ -209,11 +225,31 @@ impl Taken {
     }
 }
 
-/// Checks that a range is what its epoch's quorum finalized: headers and certificates only.
+impl Range {
+    /// The last block or header, which something must make final.
+    pub fn end(&self) -> Option<BlockRef> {
+        let last = self.blocks.last().map(|block| &block.header);
+        self.headers.last().or(last).map(Header::block_ref)
+    }
+
+    /// Whether its last finalization is said to be of its end.
+    pub fn is_led_to_its_end(&self) -> bool {
+        let last = self.certificates.last().map(Certificate::block);
+        last.is_some() && last == self.end()
+    }
+}
+
+/// Checks that a range is what its epoch's quorum finalized, or what a known restart made final: headers and certificates
+/// only.
 ///
 /// # Errors
 /// [`RangeFault`].
-pub fn certify(range: Range, from: Height, epoch: &EpochInfo) -> Result<Certified, RangeFault> {
+pub fn certify(
+    range: Range,
+    from: Height,
+    epoch: &EpochInfo,
+    restarts: &Restarts,
+) -> Result<Certified, RangeFault> {
     let first = range.blocks.first().ok_or(RangeFault::Empty)?;
     let found = first.header.height;
     if found != from {
@@ -233,7 +269,9 @@ pub fn certify(range: Range, from: Height, epoch: &EpochInfo) -> Result<Certifie
         let checked = certificate.verify(epoch.epoch, &epoch.set, &epoch.context)?;
         certificates.insert(block.height, checked.into_inner());
     }
-    if last.is_none() || last != links.last_key_value().map(|(height, _)| *height) {
+    let end = links.last_key_value();
+    let is_certified = last.is_some() && last == end.map(|(height, _)| *height);
+    if !is_certified && !end.is_some_and(|(_, block)| restarts.ended(epoch, *block)) {
         return Err(RangeFault::NotCertified);
     }
     let blocks = range.blocks.into_vec().into_iter();

@@ -79,6 +79,8 @@ pub struct RecoveredChain {
     pub epoch: EpochSpec,
     /// How the epoch before ended.
     pub previous: Option<Sealed>,
+    /// The restart files beside the blocks.
+    pub restarts: Arc<Restarts>,
     /// What a person must be told about the archive's end.
     pub alarm: Option<String>,
 }
@@ -358,7 +360,9 @@ fn chain(
         restarts: &restarts,
     };
     let (epoch, previous) = epochs.setup(&tip)?;
+    let restarts = Arc::new(restarts);
     Ok(RecoveredChain {
+        restarts,
         head: Head { tip, header },
         founding,
         data: Arc::new(data),
@@ -407,6 +411,8 @@ fn without_index(
         provable,
         archive: archive.clone(),
         log: log.reader(),
+        // Nobody is asked for them here.
+        restarts: Arc::default(),
     })
 }
 

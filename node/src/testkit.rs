@@ -1,5 +1,7 @@
 //! For unit tests: a founded network whose every key is known, and submissions that its rules accept.
 
+pub(crate) mod blocks;
+
 use crate::mempool::Pending;
 use ledger::admission::CheckedSubmission;
 use ledger::document::{Commitment, DocumentId, Nonce};

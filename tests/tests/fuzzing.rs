@@ -7,8 +7,9 @@ use tests::fuzzing;
 /// Most address space of this process in KiB: a length that is believed before its bytes are there asks for more.
 const MAX_VIRTUAL_KIB: u64 = 3 << 20;
 /// The first byte of every kind of message there is, of consensus and beside it.
-const KINDS: [u8; 25] = [
-    1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
+const KINDS: [u8; 27] = [
+    1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
+    28,
 ];
 
 /// The most address space that this process ever had.

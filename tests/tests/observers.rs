@@ -105,8 +105,8 @@ fn code(command: &mut Command) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(said).unwrap())
 }
 
-/// What an observer may send: names of submissions, submissions, questions for blocks.
-const OF_OBSERVERS: [u8; 3] = [16, 18, 24];
+/// What an observer may send: names of submissions, submissions, questions for restart files and blocks.
+const OF_OBSERVERS: [u8; 4] = [14, 16, 18, 24];
 /// Documents of a folder that is registered while others send load.
 const DOCUMENTS: usize = 5;
 /// In whose place is listened; the other three are a quorum.

@@ -11,9 +11,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tests::binaries::command;
 use tests::load::{self, Maker};
+use tests::observer::Observer;
 use tests::running::{Running, wait_for};
 use tests::{http, replay};
 
@@ -145,9 +146,12 @@ fn after_two_lost_journals_operators_restart_the_chain_with_all_that_was_acknowl
     running.start(&[0, 1, 2]);
     assert_eq!(register(&running, &maker, 1, 2_000), None);
     running.network.stop_all().unwrap();
-    install(&running, &desk);
+    for at in [0, 1, 2] {
+        install(&running, &desk, at);
+    }
 
-    running.start(&[0, 1, 2, 3]);
+    running.start(&[0, 1, 2]);
+    running.network.start(3).unwrap();
     for at in [0, 1, 2] {
         wait_for("the chain goes on", || {
             let done = register(&running, &maker, at, 5_000);
@@ -156,6 +160,10 @@ fn after_two_lost_journals_operators_restart_the_chain_with_all_that_was_acknowl
         });
     }
     assert_eq!(running.status(1)["epoch"], 1);
+    acknowledged.extend(waits_for_its_operator(&running, &maker, 3));
+    running.network.stop(3).unwrap();
+    install(&running, &desk, 3);
+    running.start(&[3]);
     wait_for("the one whose report is not in the file rejoins", || {
         acknowledged.extend(register(&running, &maker, 0, 5_000));
         votes_in_epoch_1(&running.log(3)).then_some(())
@@ -212,19 +220,79 @@ fn make_the_file(desk: &Desk) {
     assert!(told.contains("must be at most 1"), "{told}");
 }
 
-fn install(running: &Running, desk: &Desk) {
+fn install(running: &Running, desk: &Desk, at: usize) {
     let file = desk.path("chain.restart");
-    for at in 0..4 {
-        let install = ["install-restart", "--dir", text(running.dir(at)), &file];
-        let told = done("nachweis-node", &install);
-        assert!(told.contains("goes on in epoch 1"), "{told}");
-        assert_eq!(told.contains("once it has rejoined"), at == 3, "{told}");
-        // Once more changes nothing.
-        done("nachweis-node", &install);
-    }
+    let install = ["install-restart", "--dir", text(running.dir(at)), &file];
+    let told = done("nachweis-node", &install);
+    assert!(told.contains("goes on in epoch 1"), "{told}");
+    assert_eq!(told.contains("once it has rejoined"), at == 3, "{told}");
+    // Once more changes nothing.
+    done("nachweis-node", &install);
     let report = desk.path("2.report");
-    let wrong = ["install-restart", "--dir", text(running.dir(0)), &report];
+    let wrong = ["install-restart", "--dir", text(running.dir(at)), &report];
     assert!(fails("nachweis-node", &wrong, 4).contains("no file of this kind"));
+}
+
+/// Where a node keeps the file that opened epoch 1.
+fn kept(dir: &Path) -> PathBuf {
+    dir.join("data/archive/restart-00000000000000000001")
+}
+
+/// A validator that was stopped takes no file from its peers, however far they are: longer than others wait.
+fn waits_for_its_operator(running: &Running, maker: &Maker, at: usize) -> BTreeSet<SubmissionHash> {
+    let begun = Instant::now();
+    let mut acknowledged = BTreeSet::new();
+    while begun.elapsed() < Duration::from_secs(15) {
+        acknowledged.extend(register(running, maker, 0, 5_000));
+    }
+    assert_eq!(running.status(at)["epoch"], 0);
+    assert!(!kept(running.dir(at)).exists());
+    acknowledged
+}
+
+#[test]
+fn who_missed_a_restart_gets_its_file_from_peers() {
+    let mut running = Running::with_nodes(&[0, 1, 2, 3]);
+    running.becomes_provable(0);
+    running.network.kill(3).unwrap();
+    running.becomes_provable(0);
+    running.network.stop_all().unwrap();
+    let desk = Desk::of(&running);
+    let reports = ["0.report", "1.report", "2.report"];
+    for (at, report) in reports.into_iter().enumerate() {
+        assert_code(&desk.stop_for_restart(at, at, report), 0);
+    }
+    assert_code(&desk.assemble(&reports, "chain.restart", &["--yes"]), 0);
+    for at in [0, 1, 2] {
+        install(&running, &desk, at);
+    }
+    running.start(&[0, 1, 2]);
+    running.becomes_provable(0);
+
+    // A validator that was never stopped: it has its journal, and its vote is needed.
+    running.network.start(3).unwrap();
+    wait_for("the validator is in the new epoch", || {
+        votes_in_epoch_1(&running.log(3)).then_some(())
+    });
+    running.network.kill(0).unwrap();
+    running.becomes_provable(3);
+    let file = fs::read(kept(running.dir(1))).unwrap();
+    assert_eq!(fs::read(kept(running.dir(3))).unwrap(), file);
+
+    // An empty directory.
+    let mut observer = Observer::make(&running.network, 0, "observer").unwrap();
+    observer.start().unwrap();
+    wait_for("the observer is as far as the validators", || {
+        let there = running.status(1)["log_size"].as_u64()?;
+        (observer.number("provable_size") == Some(there)).then_some(())
+    });
+    assert_eq!(observer.number("epoch"), Some(1));
+    observer.kill();
+    running.network.stop_all().unwrap();
+    assert_eq!(fs::read(kept(&observer.dir)).unwrap(), file);
+    for dir in [&observer.dir, running.dir(3)] {
+        replay::archive(dir).unwrap();
+    }
 }
 
 /// Waits until all nodes stand on the same height.
@@ -261,11 +329,7 @@ fn audit(running: &Running, acknowledged: &BTreeSet<SubmissionHash>) {
     }
     assert_eq!(roots.len(), 1, "{roots:?}");
     // Without the restart file the chain ends at its anchor.
-    let kept = running
-        .dir(3)
-        .join("data/archive")
-        .join("restart-00000000000000000001");
-    fs::remove_file(&kept).unwrap();
+    fs::remove_file(kept(running.dir(3))).unwrap();
     fails(
         "nachweis",
         &["audit", "--trust", &trust, text(running.dir(3))],
@@ -284,8 +348,5 @@ fn backup_and_restore(running: &Running) {
     let from = ["restore", "--from", text(&backup), "--dir", text(&restored)];
     let told = done("nachweis-node", &from);
     assert!(told.contains("restored and verified"), "{told}");
-    let kept = restored
-        .join("data/archive")
-        .join("restart-00000000000000000001");
-    assert!(kept.exists());
+    assert!(kept(&restored).exists());
 }

@@ -115,8 +115,13 @@ impl Engine {
             }
             Message::CertResp(_) => asked(self.run.catch_up.expects_certificates(from))?,
             Message::SyncResp(response) => {
-                let first = response.blocks.first().map(|block| block.header.height);
-                asked(first.is_some_and(|first| self.run.catch_up.expects_blocks(from, first)))?;
+                let first = response.blocks.first().map(|block| &block.header);
+                let first = first.filter(|it| self.run.catch_up.expects_blocks(from, it.height));
+                let first = first.ok_or(Dropped::Unasked)?;
+                if first.epoch > self.run.epoch.epoch() {
+                    // A restart that is not known here went on from below it: nobody lied, and nothing can be checked.
+                    return Err(Dropped::Epoch);
+                }
             }
         }
         let Some(outline) = message.outline() else {

@@ -283,6 +283,7 @@ mod tests {
             authority: AuthorityId::new("amt").unwrap(),
             connected: *connected,
             height: Some(Height(*height)),
+            epoch: None,
         };
         NodeStatus {
             peers: peers.iter().map(peer).collect(),

@@ -16,7 +16,7 @@ use ledger::block::Block;
 use ledger::certificate::Certificate;
 use ledger::frame::Payload;
 use ledger::genesis::Purpose;
-use ledger::hash::BlockHash;
+use ledger::hash::{BlockHash, Hash};
 use ledger::header::{BlockRef, Header};
 use ledger::id::{Epoch, Height, View};
 use ledger::restart::{
@@ -247,6 +247,28 @@ impl Past {
             Memory::Whole
         }
     }
+}
+
+/// Whether a validator was stopped for a restart whose file it has not installed.
+pub fn is_stopped(records: &[Record]) -> bool {
+    let (mut stopped, mut restarted) = (None, None);
+    for record in records {
+        match record {
+            Record::Stopped { epoch } => stopped = stopped.max(Some(*epoch)),
+            Record::EpochStart { epoch, restart, .. } if *restart != Hash::ZERO => {
+                restarted = restarted.max(Some(*epoch));
+            }
+            Record::EpochStart { .. }
+            | Record::Quarantine { .. }
+            | Record::Floor { .. }
+            | Record::Block(_)
+            | Record::Certificate(_)
+            | Record::OwnVote { .. }
+            | Record::FinTip { .. }
+            | Record::Evidence { .. } => {}
+        }
+    }
+    stopped.is_some() && restarted <= stopped
 }
 
 fn stop_node(dir: &Path, admin: &Path, out: &Path) -> Result<Stopped, RestartCommandError> {

@@ -4,13 +4,13 @@
 //! ([`crate::follow`]), and takes part again.
 
 use super::aside::Aside;
-use super::{Failure, check_index};
+use super::{Failure, check_index, restart};
 use crate::api;
 use crate::chain::Chain;
 use crate::config::{Config, ConfigError};
 use crate::driver::ingress;
 use crate::exit::Exit;
-use crate::follow::{self, Until};
+use crate::follow::{self, End, Files, Until};
 use crate::identity::{Duty, Identity, IdentityError, Part};
 use crate::metrics::Metrics;
 use crate::network::{self, FrameLimits, NetworkError, Receivers};
@@ -180,6 +180,8 @@ struct Process<'a> {
     config: &'a Config,
     identity: &'a Identity,
     founding: Founding,
+    /// Who may install restart files, as the journal says.
+    files: Files,
     /// Kept open, so that nobody takes the port while the node changes from one work to another.
     listener: std::net::TcpListener,
     metrics: Metrics,
@@ -226,6 +228,7 @@ impl<'a> Process<'a> {
             config,
             identity,
             founding: founding.map_err(RecoveryError::from)?,
+            files: Files::FromPeers,
             listener,
             metrics: Metrics::new(),
             terminate,
@@ -249,7 +252,8 @@ impl<'a> Process<'a> {
         }
         match &self.identity.part {
             Part::Observer { .. } => {
-                self.follow(Until::Stopped).await?;
+                let how = (Until::Stopped, Files::FromPeers);
+                while matches!(self.follow(how).await?, Next::Join) {}
             }
             Part::Validator { validator, keys } => {
                 let mut join_from = FAR_BEHIND;
@@ -257,7 +261,7 @@ impl<'a> Process<'a> {
                 loop {
                     next = match next {
                         Next::Stop => break,
-                        Next::Join => self.follow(Until::CaughtUp).await?,
+                        Next::Join => self.follow((Until::CaughtUp, self.files)).await?,
                         Next::Decide => {
                             let signing = Signing::new(*validator, keys);
                             let owner = Owner::new(self.founding.clone(), keys);
@@ -297,6 +301,12 @@ impl<'a> Process<'a> {
         } = started;
         let data = Arc::clone(&recovered.chain.data);
         let least = self.config.storage.stop_free_bytes();
+        let is_stopped = restart::is_stopped(&recovered.records);
+        self.files = if is_stopped {
+            Files::FromOperator
+        } else {
+            Files::FromPeers
+        };
         let prepared = Prepared::new(recovered, self.config, &signing)?;
         recovered_to(prepared.chain());
         let network = match early {
@@ -318,6 +328,7 @@ impl<'a> Process<'a> {
         let next = tokio::select! {
             () = self.told_to_stop() => Ok(Next::Stop),
             () = follow::far_behind(&node.chain, far) => Ok(Next::Join),
+            () = follow::left_behind(&node.chain), if !is_stopped => Ok(Next::Join),
             full = nearly_full(&data, least) => Err(full),
         };
         match &next {
@@ -333,7 +344,7 @@ impl<'a> Process<'a> {
     }
 
     /// Follows the others.
-    async fn follow(&mut self, until: Until) -> Result<Next, RunError> {
+    async fn follow(&mut self, how: (Until, Files)) -> Result<Next, RunError> {
         let mut standing = self.aside()?.stand_by()?;
         let stop = standing.stop();
         let serve = &mut |parts, making| standing.serve(parts, making);
@@ -349,13 +360,16 @@ impl<'a> Process<'a> {
         let follow = Follow::new(recovered);
         recovered_to(follow.chain());
         let (mesh, receivers) = self.network().await?;
-        let mut node = follow.start(self.config, Arc::new(mesh.clone()), until)?;
+        let mut node = follow.start(self.config, Arc::new(mesh.clone()), how)?;
         follow::read(&node.ports, receivers, &mut node.tasks);
         let api = self.serve(&node.chain, &mesh)?;
         tracing::info!("following");
         let next = tokio::select! {
             () = self.told_to_stop() => Ok(Next::Stop),
-            _ended = &mut node.follower => Ok(Next::Decide),
+            ended = &mut node.follower => match ended {
+                Ok(End::Restarted) => Ok(Next::Join),
+                Ok(End::CaughtUp | End::Stopped) | Err(_) => Ok(Next::Decide),
+            },
             full = nearly_full(&data, least) => Err(full),
         };
         if let Err(full) = &next {

@@ -224,7 +224,7 @@ impl Ingress {
         }
     }
 
-    /// An observer may ask for blocks, and hand in submissions. It takes no part in anything else.
+    /// An observer may ask for blocks and restart files, and hand in submissions. It takes no part in anything else.
     fn of_observer(&self, from: Peer, bytes: &[u8]) {
         let kind = bytes.first().copied().unwrap_or_default();
         if !gossip::Message::is_gossip(kind) {
@@ -235,6 +235,7 @@ impl Ingress {
             Ok(
                 message @ (gossip::Message::PoolIds(_)
                 | gossip::Message::Items(_)
+                | gossip::Message::EpochReq(_)
                 | gossip::Message::RangeReq(_)),
             ) => self.gossip(from, message),
             Ok(_) => self.offence(&from, "an observer sends what only validators may"),
@@ -271,8 +272,14 @@ impl Ingress {
                 self.library.serve(from, request);
                 true
             }
+            gossip::Message::EpochReq(from_epoch) => {
+                self.library.serve_restart(from, from_epoch);
+                true
+            }
             // For those who follow; they read the network elsewhere.
-            gossip::Message::Note(_) | gossip::Message::Range(_) => false,
+            gossip::Message::Note(_)
+            | gossip::Message::Range(_)
+            | gossip::Message::EpochResp(_) => false,
         };
         if !taken {
             self.chain.counters().dropped_frames.increment();

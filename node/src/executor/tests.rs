@@ -73,6 +73,7 @@ impl Bench {
             provable: None,
             archive: recovered.archive.reader(),
             log: recovered.log.reader(),
+            restarts: recovered.restarts,
         });
         let (_, requests) = mpsc::channel(1);
         let (_, gossip) = mpsc::channel(1);

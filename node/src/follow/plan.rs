@@ -5,7 +5,7 @@
 
 use crate::range::{MAX_BLOCKS, RangeReq};
 use consensus::Peer;
-use ledger::id::Height;
+use ledger::id::{Epoch, Height};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,7 @@ pub(super) struct Limits {
 #[derive(Clone, Copy, Debug, Default)]
 struct Source {
     height: Height,
+    epoch: Epoch,
     asked: usize,
     passed_over_until: Option<Instant>,
 }
@@ -89,8 +90,17 @@ impl Plan {
         self.out.retain(|_, out| out.peer != *peer);
     }
 
-    pub(super) fn heard(&mut self, peer: Peer, height: Height) {
-        self.sources.entry(peer).or_default().height = height;
+    pub(super) fn heard(&mut self, peer: Peer, height: Height, epoch: Epoch) {
+        let source = self.sources.entry(peer).or_default();
+        source.height = height;
+        source.epoch = epoch;
+    }
+
+    /// An epoch that at least one honest peer is in: that of the f+1-th furthest.
+    pub(super) fn target_epoch(&self) -> Epoch {
+        let mut epochs: Vec<Epoch> = self.sources.values().map(|it| it.epoch).collect();
+        epochs.sort_unstable_by(|a, b| b.cmp(a));
+        epochs.get(self.faulty).copied().unwrap_or_default()
     }
 
     /// A height that at least one honest peer has: that of the f+1-th furthest.
@@ -196,6 +206,13 @@ impl Plan {
         self.here.remove(&from);
     }
 
+    /// A peer's answer came to nothing, and nobody can say that it lied: others are asked for a while.
+    pub(super) fn pass_over(&mut self, peer: &Peer, now: Instant) {
+        if let Some(source) = self.sources.get_mut(peer) {
+            source.passed_over_until = Some(now + PASSED_OVER);
+        }
+    }
+
     /// Peers whose answers are overdue are passed over for a while.
     pub(super) fn look_at_the_clock(&mut self, now: Instant) -> usize {
         let late: Vec<(Height, Peer)> = self
@@ -207,9 +224,7 @@ impl Plan {
         for (from, peer) in &late {
             self.out.remove(from);
             self.free(peer);
-            if let Some(source) = self.sources.get_mut(peer) {
-                source.passed_over_until = Some(now + PASSED_OVER);
-            }
+            self.pass_over(peer, now);
         }
         late.len()
     }
@@ -245,7 +260,7 @@ mod tests {
         let mut plan = Plan::new(Height(0), 1, LIMITS);
         for (at, height) in (1_u8..).zip(heights) {
             plan.up(peer(at));
-            plan.heard(peer(at), Height(*height));
+            plan.heard(peer(at), Height(*height), Epoch(*height / 10));
         }
         plan
     }
@@ -254,6 +269,7 @@ mod tests {
     fn one_liar_does_not_move_the_target() {
         assert_eq!(plan(&[100, 100, u64::MAX]).target(), Height(100));
         assert_eq!(plan(&[100]).target(), Height(0));
+        assert_eq!(plan(&[100, 100, u64::MAX]).target_epoch(), Epoch(10));
     }
 
     #[test]

@@ -701,8 +701,8 @@ fn the_mesh_of_a_genesis_is_its_validators() {
 
 #[test]
 fn each_kind_has_one_lane_on_which_it_fits() {
-    let consensus = [1, 2, 4, 5, 6, 8, 10, 12, 19, 20, 21, 22, 24, 27];
-    let bulk = [3, 9, 11, 13, 16, 17, 18, 23, 25, 26, 28];
+    let consensus = [1, 2, 4, 5, 6, 8, 10, 12, 14, 19, 20, 21, 22, 24, 27];
+    let bulk = [3, 9, 11, 13, 15, 16, 17, 18, 23, 25, 26, 28];
     for kind in 0..=u8::MAX {
         let limit = FrameLimits::PROTOCOL.of(Lane::Bulk, kind);
         let lane = Lane::of(&[kind]);

@@ -11,7 +11,7 @@ use crate::chain::{Chain, Submit};
 use crate::config::Config;
 use crate::cosigner::{self, Decided};
 use crate::executor::{self, Executor};
-use crate::follow::{self, End, Ports, Until};
+use crate::follow::{self, End, Files, Ports, Until};
 use crate::mesh::Mesh;
 use crate::notes::NoteTaker;
 use crate::publisher::{self, Publisher};
@@ -75,7 +75,7 @@ impl Follow {
         self,
         config: &Config,
         mesh: Arc<dyn Mesh>,
-        until: Until,
+        (until, files): (Until, Files),
     ) -> Result<Following, StartError> {
         let Self {
             chain,
@@ -106,7 +106,7 @@ impl Follow {
             executor::Setup {
                 chain: chain.clone(),
                 mesh: Arc::clone(&mesh),
-                data,
+                data: Arc::clone(&data),
                 mempool: config.mempool.clone(),
                 min_free_bytes: config.storage.min_free_bytes,
                 retry,
@@ -154,6 +154,8 @@ impl Follow {
             requests,
             sync: config.sync.clone(),
             until,
+            files,
+            data,
             stop: stop.clone(),
         })?;
         let on = runtime.clone();

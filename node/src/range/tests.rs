@@ -1,14 +1,9 @@
 //! Ranges as a server makes them and as a reader believes them, over a chain that four validators finalized.
 
 use super::*;
-use crate::testkit::{self, CREATED};
-use ledger::admission::CheckedItem;
-use ledger::certificate::VerifiedCertificate;
-use ledger::execute::{self, Slot};
-use ledger::genesis::Purpose;
-use ledger::id::{ValidatorIndex, View};
-use ledger::view::MemoryState;
-use ledger::vote::{Statement, Vote};
+use crate::testkit;
+use crate::testkit::blocks::Blocks;
+use ledger::id::View;
 
 type Frame = (Block, Option<Certificate>);
 
@@ -18,57 +13,19 @@ struct World {
     frames: Vec<Frame>,
 }
 
-fn index(at: u16) -> ValidatorIndex {
-    ValidatorIndex(at)
-}
-
-fn finalization(epoch: &EpochInfo, block: BlockRef, view: View) -> Certificate {
-    let statement = Statement {
-        kind: VoteKind::Finalize,
-        view,
-        block,
-    };
-    let vote = |at| {
-        let key = testkit::key(at, Purpose::Vote);
-        Vote::sign(statement, epoch.epoch, index(at), &epoch.context, &key)
-    };
-    let votes: Vec<Vote> = (0..3).map(vote).collect();
-    let made = VerifiedCertificate::assemble(statement, epoch.epoch, &epoch.set, &votes);
-    made.unwrap().into_inner()
-}
-
 /// So many blocks of one submission; every `each`-th has its own finalization.
 fn world(blocks: u32, each: u32) -> World {
-    let founding = testkit::founding(4);
-    let mut tip = founding.tip();
-    let epoch = EpochInfo::clone(&tip.epoch);
-    let mut state = MemoryState::new();
-    state.apply(founding.effects(), tip.time_ms);
-    let mut frames = Vec::new();
+    let mut made = Blocks::new();
     for number in 1..=blocks {
-        let pending = testkit::register(&founding, 0, number);
-        let slot = Slot {
-            view: View(number.into()),
-            proposer: index(0),
-            time_ms: CREATED.saturating_add(number.into()),
-        };
-        let items = [CheckedItem::Submission(pending.submission)];
-        let built = execute::build(&founding, &state, &tip, slot, &items).unwrap();
-        let (executed, body) = built.block.unwrap();
-        state.apply(executed.effects, executed.header.time_ms);
-        let block = Block {
-            header: executed.header.clone(),
-            body: body.encode().into(),
-        };
-        tip = executed.tip;
-        let certified = number % each == 0;
-        let certificate = certified.then(|| finalization(&epoch, block.block_ref(), slot.view));
-        frames.push((block, certificate));
+        made.grow();
+        if number % each == 0 {
+            made.finalize();
+        }
     }
     World {
-        founding,
-        epoch,
-        frames,
+        epoch: made.founding.epoch(),
+        founding: made.founding,
+        frames: made.frames,
     }
 }
 
@@ -78,7 +35,7 @@ impl World {
     }
 
     fn check(&self, range: Range, from: u64) -> Result<Opened, RangeFault> {
-        let certified = certify(range, Height(from), &self.epoch)?;
+        let certified = certify(range, Height(from), &self.epoch, &Restarts::default())?;
         open(certified, &self.founding, &self.epoch)
     }
 }
@@ -114,7 +71,7 @@ fn blocks_without_a_finalization_are_led_on_to_one_or_declined() {
     large.frames[0].0.body = vec![0; MAX_BYTES].into();
     let range = large.collect(1, 1).unwrap();
     assert_eq!((range.blocks.len(), range.headers.len()), (1, 2));
-    certify(range, Height(1), &large.epoch).unwrap();
+    certify(range, Height(1), &large.epoch, &Restarts::default()).unwrap();
 }
 
 #[test]
@@ -197,5 +154,50 @@ fn each_lie_about_a_range_is_found() {
     ));
     // The set of another chain.
     let foreign = Founding::clone(&testkit::founding(5)).epoch();
-    certify(good(), Height(1), &foreign).unwrap_err();
+    certify(good(), Height(1), &foreign, &Restarts::default()).unwrap_err();
+}
+
+#[test]
+fn blocks_up_to_a_restarts_anchor_are_final_by_its_file_alone() {
+    let mut chain = Blocks::new();
+    chain.grow_final(3);
+    chain.grow();
+    chain.grow();
+    let (file, other) = (chain.restart_by(&[0, 1, 2]), chain.restart_by(&[1, 2, 3]));
+    let (restart, other) = (chain.checked(&file), chain.checked(&other));
+    let opened = Arc::clone(restart.epoch());
+    chain.go_on_by(&file);
+    chain.grow_final(2);
+    let (none, mut known) = (Restarts::default(), Restarts::default());
+    known.add(file, restart);
+    let founders = chain.founding.epoch();
+    let collect = |from: usize| {
+        let frames = chain.frames.iter().skip(from - 1).cloned();
+        Range::collect(10, frames).unwrap()
+    };
+    let certified = collect(1);
+    assert_eq!(certified.blocks.len(), 3, "first what is certified");
+    certify(certified, Height(1), &founders, &none).unwrap();
+    for from in [4, 5] {
+        let (range, height) = (collect(from), Height(from as u64));
+        assert_eq!(
+            range.end().unwrap().height,
+            Height(5),
+            "not past the epoch's end"
+        );
+        assert!(!range.is_led_to_its_end());
+        let without = certify(range.clone(), height, &founders, &none);
+        assert!(matches!(without, Err(RangeFault::NotCertified)));
+        certify(range.clone(), height, &founders, &known).unwrap();
+        let mut blocks = range.blocks.into_vec();
+        blocks.pop();
+        let blocks = blocks.try_into().unwrap();
+        let cut = Range { blocks, ..range };
+        // Nothing made the block before the anchor final.
+        certify(cut, height, &founders, &known).unwrap_err();
+    }
+    // Behind the anchor its own validators decide, and no other file's.
+    certify(collect(6), Height(6), &opened, &none).unwrap();
+    let foreign = certify(collect(6), Height(6), other.epoch(), &none);
+    assert!(matches!(foreign, Err(RangeFault::Certificate(_))));
 }

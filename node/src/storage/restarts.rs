@@ -48,7 +48,14 @@ pub enum RestartsError {
 
 /// The restarts that this node has installed, by the epoch that they open.
 #[derive(Clone, Debug, Default)]
-pub struct Restarts(Vec<Restart>);
+pub struct Restarts(Vec<Installed>);
+
+/// One of them, and the bytes for others who ask.
+#[derive(Clone, Debug)]
+struct Installed {
+    file: RestartFile,
+    restart: Restart,
+}
 
 /// Name of the file that opens an epoch.
 pub fn file_name(epoch: Epoch) -> String {
@@ -95,9 +102,26 @@ impl Restarts {
             if epoch_in(&name) != Some(found) {
                 return Err(RestartsError::OtherEpoch { path, found });
             }
-            restarts.push(restart);
+            restarts.push(Installed { file, restart });
         }
         Ok(Self(restarts))
+    }
+
+    /// One more, which is kept already.
+    pub fn add(&mut self, file: RestartFile, restart: Restart) {
+        self.0.push(Installed { file, restart });
+        self.0.sort_by_key(|one| one.restart.epoch().epoch);
+    }
+
+    /// The file that opened the lowest epoch from this one on.
+    pub fn first_from(&self, epoch: Epoch) -> Option<&RestartFile> {
+        let mut all = self.0.iter();
+        let first = all.find(|one| one.restart.epoch().epoch >= epoch);
+        first.map(|one| &one.file)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Restart> {
+        self.0.iter().map(|one| &one.restart)
     }
 
     /// Keeps a checked file; durable on return.
@@ -124,7 +148,7 @@ impl Restarts {
         next: &EpochInfo,
         block: BlockRef,
     ) -> Option<Arc<EpochInfo>> {
-        let here = self.0.iter().filter(|restart| restart.anchor() == block);
+        let here = self.all().filter(|restart| restart.anchor() == block);
         here.fold(None, |opened: Option<Arc<EpochInfo>>, restart| {
             // Behind a restart, only what continues that one counts.
             let counts = match &opened {
@@ -141,17 +165,23 @@ impl Restarts {
 
     /// Whether a restart file names this block and opens this epoch.
     pub fn names(&self, block: BlockRef, epoch: Epoch) -> bool {
-        let mut all = self.0.iter();
+        let mut all = self.all();
         all.any(|restart| restart.anchor() == block && restart.epoch().epoch == epoch)
     }
 
     /// The lowest anchor: what was decided up to it is no restart's.
     pub fn first_anchor(&self) -> Option<Height> {
-        self.0.iter().map(|restart| restart.anchor().height).min()
+        self.all().map(|restart| restart.anchor().height).min()
     }
 
     /// Whether a restart made this very block final.
     pub fn made_final(&self, block: BlockRef) -> bool {
-        self.0.iter().any(|restart| restart.anchor() == block)
+        self.all().any(|restart| restart.anchor() == block)
+    }
+
+    /// Whether a restart ended this epoch with this block: then the file, and no certificate, makes it final.
+    pub fn ended(&self, epoch: &EpochInfo, block: BlockRef) -> bool {
+        let mut all = self.all();
+        all.any(|restart| restart.anchor() == block && restart.base().context == epoch.context)
     }
 }

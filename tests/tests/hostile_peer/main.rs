@@ -11,5 +11,6 @@ mod evidence;
 mod flood;
 mod forged;
 mod messages;
+mod restarts;
 mod rules;
 mod siege;

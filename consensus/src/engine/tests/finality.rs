@@ -8,7 +8,7 @@ use crate::output::{Alarm, Output, ServeRequest};
 use crate::verify::{Dropped, Offence};
 use alloc::vec::Vec;
 use ledger::header::BlockRef;
-use ledger::id::Height;
+use ledger::id::{Epoch, Height};
 use ledger::vote::VoteKind::{Finalize, Notarize, Nullify};
 
 /// A chain of blocks, one per view from 1 on.
@@ -189,6 +189,17 @@ fn an_answer_to_nobodys_question_is_dropped() {
 }
 
 #[test]
+fn blocks_of_a_later_epoch_that_nothing_here_leads_to_are_dropped() {
+    let mut bench = Bench::follower();
+    let mut blocks = chain(&bench, 6);
+    bench.certificate(Finalize, 6, blocks[5].block_ref());
+    let server = asked_peer(&bench);
+    blocks[0].header.epoch = Epoch(1);
+    let message = answer(&blocks[..1], &[], &bench, 1);
+    assert_eq!(bench.deliver(server, message), Err(Dropped::Epoch));
+}
+
+#[test]
 fn two_final_blocks_at_one_height_are_a_divergence() {
     let mut bench = Bench::follower();
     let anchor = bench.anchor();
@@ -268,7 +279,7 @@ fn certificates_of_skipped_views_are_served_with_the_finalization_below() {
     let from = bench.others()[0];
     let request = |from, to| {
         Message::CertReq(crate::message::CertReq {
-            epoch: ledger::id::Epoch(0),
+            epoch: Epoch(0),
             from: ledger::id::View(from),
             to: ledger::id::View(to),
         })

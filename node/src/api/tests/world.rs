@@ -77,6 +77,7 @@ impl World {
             provable: None,
             archive: archive.reader(),
             log: log.reader(),
+            restarts: Arc::default(),
         };
         let (chain, inlet) = Chain::new(parts);
         let handed_in = Arc::new(Notify::new());
