@@ -64,11 +64,24 @@ impl KeyPast {
                 }
                 Record::Stopped { epoch } => past.stopped = past.stopped.max(Some(*epoch)),
                 Record::OwnVote { vote, .. } => past.newest = past.newest.max(vote.epoch),
-                Record::Evidence { a, b } => past.evidence.extend(Evidence::new(*a, *b)),
+                Record::Evidence { a, b } => past.accuse(Evidence::new(*a, *b)),
                 Record::Block(_) | Record::Certificate(_) | Record::FinTip { .. } => {}
             }
         }
         past
+    }
+
+    /// One pair of votes per validator and epoch: a journal whose pruning was cut off says what is needed twice.
+    fn accuse(&mut self, evidence: Option<Evidence>) {
+        let accused = |evidence: &Evidence| (evidence.votes().0.epoch, evidence.votes().0.signer);
+        if let Some(new) = evidence
+            && !self
+                .evidence
+                .iter()
+                .any(|known| accused(known) == accused(&new))
+        {
+            self.evidence.push(new);
+        }
     }
 
     fn bind(&self, guard: &mut SafetyGuard) {
@@ -198,7 +211,8 @@ impl Engine {
         let mut guard = SafetyGuard::new(setup.identity.signer, Arc::clone(&epoch));
         key.bind(&mut guard);
         let mut owed: Vec<Record> = past.owed(&epoch).into_iter().collect();
-        let mut quarantines = key.quarantines;
+        // A pruned journal names the quarantines that ended only by their floor.
+        let mut quarantines = key.quarantines.max(key.floors);
         if setup.journal == JournalState::Lost && !guard.is_barred(Bar::Quarantine) {
             guard.bar(Bar::Quarantine);
             quarantines = quarantines.saturating_add(1);

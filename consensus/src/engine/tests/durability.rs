@@ -451,3 +451,23 @@ fn evidence_comes_out_again_after_a_restart_and_not_twice_in_one_process() {
     assert!(bench.vote(signer, Notarize, 1, other).is_err());
     assert_eq!(count(&bench), 1);
 }
+
+/// Found by seed 3,287,546: each start from a journal whose pruning was cut off doubled the evidence in it.
+#[test]
+fn evidence_that_the_journal_holds_twice_is_kept_once() {
+    let mut bench = Bench::follower();
+    let signer = bench.others()[0];
+    bench.vote(signer, Notarize, 1, A).unwrap();
+    let other = BlockRef {
+        height: Height(2),
+        ..A
+    };
+    bench.vote(signer, Notarize, 1, other).unwrap();
+    let needed = bench.engine.snapshot().unwrap();
+    let half_pruned = [bench.records.clone(), needed].concat();
+    let mut restarted = restarted(half_pruned);
+    restarted.begin();
+    let is_evidence = |record: &&Record| matches!(record, Record::Evidence { .. });
+    let needed = restarted.engine.snapshot().unwrap();
+    assert_eq!(needed.iter().filter(is_evidence).count(), 1);
+}
