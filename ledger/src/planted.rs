@@ -44,7 +44,7 @@ mod list {
 
     macro_rules! bugs {
         ($($number:literal $bug:ident $what:literal;)+) => {
-            /// All of them, numbered as in consensus.md 5.7.
+            /// All of them, numbered as in consensus.md 5.7; 31 was a real one.
             #[derive(Clone, Copy, Debug, PartialEq, Eq)]
             #[repr(u8)]
             pub enum Bug {
@@ -99,5 +99,6 @@ mod list {
         28 BackoffByNotarization "back-off reset by a notarization";
         29 RejoinUnguarded "rejoin answered while the epoch's SEAL may be open";
         30 TornByRecord "a torn tail judged record by record, not by batch";
+        31 FloorForgotten "a rejoin's floor dropped when the journal is pruned a second time";
     }
 }

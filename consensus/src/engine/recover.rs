@@ -212,7 +212,10 @@ impl Engine {
         key.bind(&mut guard);
         let mut owed: Vec<Record> = past.owed(&epoch).into_iter().collect();
         // A pruned journal names the quarantines that ended only by their floor.
-        let mut quarantines = key.quarantines.max(key.floors);
+        let mut quarantines = key.quarantines;
+        if !planted!(FloorForgotten) {
+            quarantines = quarantines.max(key.floors);
+        }
         if setup.journal == JournalState::Lost && !guard.is_barred(Bar::Quarantine) {
             guard.bar(Bar::Quarantine);
             quarantines = quarantines.saturating_add(1);

@@ -8,6 +8,9 @@ use crate::world::{Figures, LIVENESS, World};
 
 /// Dead leaders are skipped and everything calms down within this time after the last block.
 const SETTLE: Time = 40_000;
+/// Whoever lags by dozens of short epochs is given so much more: each of them is a question, and of these a peer answers four
+/// at once and then one in half a second.
+const CATCH_UP: Time = 180_000;
 /// Then nothing may happen for this long.
 const REST: Time = 30_000;
 /// A node keeps an idle chain moving for whoever rejoins for eight view time-outs of six delays, the longest of which is
@@ -62,7 +65,8 @@ fn whole(world: &mut World) -> Result<(), Failure> {
     rest(world)?;
     power_cut(world)?;
     rely_on_returned(world)?;
-    wake(world, WAKE)
+    wake(world, WAKE)?;
+    prune_again(world)
 }
 
 /// Everything submitted becomes final everywhere before the deadline.
@@ -83,6 +87,12 @@ pub(crate) fn rest(world: &mut World) -> Result<(), Failure> {
         }
     }
     world.run_until(world.now + SETTLE)?;
+    if !world.has_caught_up() {
+        let has_caught_up = world.run_until_caught_up(world.now + CATCH_UP)?;
+        check(has_caught_up, Invariant::Liveness, || world.standing())
+            .map_err(|violation| world.failure(violation))?;
+        world.run_until(world.now + SETTLE)?;
+    }
     let (mut before, mut after) = quiet(world)?;
     if before != after && (0..world.plan.n).any(|node| world.plan.loses_journal(node)) {
         // Whoever has answered a rejoin has work for so long, even if the others have given up.
@@ -116,21 +126,7 @@ fn power_cut(world: &mut World) -> Result<(), Failure> {
         return Ok(());
     }
     for node in 0..world.plan.nodes() {
-        let pruned = world.prune_at_rest(node)?;
-        let status = world.nodes[node].process.as_ref().map(|p| p.last_status);
-        let open = status.map_or(0, |status| status.view.0 - status.finalized_view.0);
-        let open = usize::try_from(open).unwrap_or(usize::MAX);
-        check(
-            pruned.is_none_or(|records| records <= NEEDED + 2 * open + world.oracle.misdeeds()),
-            Invariant::Bounds,
-            || {
-                format!(
-                    "#{node} still needs {pruned:?} records when all is final: {:?}",
-                    world.nodes[node].disk.journal()
-                )
-            },
-        )
-        .map_err(|violation| world.failure(violation))?;
+        prune(world, node)?;
         world.crash(node);
     }
     for node in 0..world.plan.nodes() {
@@ -139,6 +135,33 @@ fn power_cut(world: &mut World) -> Result<(), Failure> {
             .map_err(|violation| world.failure(violation))?;
     }
     Ok(())
+}
+
+/// What is needed of an idle node's journal is little.
+fn prune(world: &mut World, node: usize) -> Result<(), Failure> {
+    let pruned = world.prune_at_rest(node)?;
+    let status = world.nodes[node].process.as_ref().map(|p| p.last_status);
+    let open = status.map_or(0, |status| status.view.0 - status.finalized_view.0);
+    let open = usize::try_from(open).unwrap_or(usize::MAX);
+    check(
+        pruned.is_none_or(|records| records <= NEEDED + 2 * open + world.oracle.misdeeds()),
+        Invariant::Bounds,
+        || {
+            format!(
+                "#{node} still needs {pruned:?} records when all is final: {:?}",
+                world.nodes[node].disk.journal()
+            )
+        },
+    )
+    .map_err(|violation| world.failure(violation))
+}
+
+/// All journals are pruned once more, by processes that began with a pruned one: what binds their keys stays (I17).
+fn prune_again(world: &mut World) -> Result<(), Failure> {
+    if !world.plan.seed.is_multiple_of(2) {
+        return Ok(());
+    }
+    (0..world.plan.nodes()).try_for_each(|node| world.prune_at_rest(node).map(|_| ()))
 }
 
 /// Records that bring the chain to the floor of whoever lost its journal.

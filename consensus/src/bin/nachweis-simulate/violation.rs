@@ -49,7 +49,7 @@ impl fmt::Display for Invariant {
             Self::Times => "I13 block times increase and lie near an honest clock",
             Self::Epochs => "I14 an epoch starts only on the SEAL block of the one before",
             Self::Roots => "I15 equal blocks have equal log and status roots",
-            Self::Journal => "I17 the journal stays small",
+            Self::Journal => "I17 the journal stays small and keeps what binds",
             Self::Quiescence => "I16 an idle network is silent",
             Self::Alarm => "I18 no alarm without cause",
             Self::Contract => "the contract between engine and driver",

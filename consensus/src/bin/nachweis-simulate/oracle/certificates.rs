@@ -28,15 +28,26 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    /// An honest validator accepted this one.
+    /// An honest validator shows this one.
     pub(super) fn seen(&mut self, roster: &Roster, certificate: &Certificate) -> Checked {
+        self.accepted(roster, certificate)?;
+        self.stands(certificate)
+    }
+
+    /// An honest validator accepted this one; a crash may undo that.
+    pub(super) fn accepted(&mut self, roster: &Roster, certificate: &Certificate) -> Checked {
         let bytes = codec::encode(certificate);
-        if !self.checked.insert(fold(1, &bytes)) {
-            return Ok(());
-        }
-        check(verifies(roster, &bytes), Invariant::Certificates, || {
-            trace::certificate(certificate)
-        })?;
+        let is_new = self.checked.insert(fold(1, &bytes));
+        check(
+            !is_new || verifies(roster, &bytes),
+            Invariant::Certificates,
+            || trace::certificate(certificate),
+        )
+    }
+
+    /// An honest validator holds this one for good. It may have an own vote in it that was no more durable than itself, and
+    /// that is as if never given if both are lost: hence not when it is accepted.
+    pub(super) fn stands(&mut self, certificate: &Certificate) -> Checked {
         let view = (certificate.epoch(), certificate.view());
         let block = certificate.block();
         match certificate.kind() {

@@ -1,4 +1,5 @@
-//! I17: the journal stays small. Nothing is written twice, and what a new segment keeps is bounded by what is open.
+//! I17: the journal stays small. Nothing is written twice, and what a new segment keeps is bounded by what is open; but
+//! it keeps whatever binds the key.
 
 use crate::violation::{Checked, Invariant, check};
 use consensus::{EngineStatus, Record};
@@ -20,6 +21,8 @@ enum Key {
     Certificate(Epoch, View, VoteKind),
     Vote(Epoch, View, VoteKind),
     Evidence(Epoch, ValidatorIndex),
+    Quarantine(u32),
+    Floor(u32),
 }
 
 /// The records of one node's journal, as its engine has reason to know them.
@@ -37,6 +40,38 @@ impl Written {
         let is_news = key(record).is_none_or(|key| self.0.insert(key));
         check(is_news, Invariant::Journal, || {
             format!("#{node} writes what its journal holds already: {record:?}")
+        })
+    }
+
+    /// A new segment leaves out nothing that binds the key: the newest floor, the quarantine that none ended, and the
+    /// votes above finality.
+    pub(super) fn leaves_out(
+        &self,
+        node: usize,
+        status: &EngineStatus,
+        records: &[Record],
+    ) -> Checked {
+        let numbers = |of: fn(&Key) -> Option<u32>| self.0.iter().filter_map(of).max();
+        let floor = numbers(|key| match key {
+            Key::Floor(number) => Some(*number),
+            _ => None,
+        });
+        let quarantine = numbers(|key| match key {
+            Key::Quarantine(number) => Some(*number),
+            _ => None,
+        });
+        let open = quarantine.filter(|number| Some(*number) > floor);
+        let votes = self.0.iter().filter(|key| {
+            matches!(key, Key::Vote(epoch, view, _) if *epoch == status.epoch && *view > status.finalized_view)
+        });
+        let binding = floor.map(Key::Floor).into_iter();
+        let binding = binding
+            .chain(open.map(Key::Quarantine))
+            .chain(votes.copied());
+        let kept: BTreeSet<Key> = records.iter().filter_map(key).collect();
+        let lost: Vec<Key> = binding.filter(|key| !kept.contains(key)).collect();
+        check(lost.is_empty(), Invariant::Journal, || {
+            format!("#{node} prunes what binds its key: {lost:?}")
         })
     }
 }
@@ -65,9 +100,8 @@ fn key(record: &Record) -> Option<Key> {
         Record::Certificate(c) => Some(Key::Certificate(c.epoch(), c.view(), c.kind())),
         Record::OwnVote { vote, .. } => Some(Key::Vote(vote.epoch, vote.view, vote.kind)),
         Record::Evidence { a, .. } => Some(Key::Evidence(a.epoch, a.signer)),
-        Record::Quarantine { .. }
-        | Record::Floor { .. }
-        | Record::Stopped { .. }
-        | Record::FinTip { .. } => None,
+        Record::Quarantine { number } => Some(Key::Quarantine(*number)),
+        Record::Floor { number, .. } => Some(Key::Floor(*number)),
+        Record::Stopped { .. } | Record::FinTip { .. } => None,
     }
 }

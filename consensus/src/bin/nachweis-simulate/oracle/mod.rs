@@ -85,7 +85,7 @@ impl Oracle {
             return Ok(());
         }
         self.durable[node] = Durable::default();
-        self.durable(node, records);
+        self.durable(node, records)?;
         self.written_by[node].replace(records);
         self.heard[node] = Heard::default();
         self.heard[node].recorded(self.chain.accused().iter().copied());
@@ -184,6 +184,7 @@ impl Oracle {
         if !self.is_honest(node) {
             return Ok(());
         }
+        self.written_by[node].leaves_out(node, status, records)?;
         self.written_by[node].replace(records);
         journal::pruned(node, self.misdeeds.count(), status, records)
     }
@@ -204,10 +205,15 @@ impl Oracle {
     }
 
     /// Records became durable, and the node is told.
-    pub(crate) fn durable(&mut self, node: usize, records: &[Record]) {
-        if self.is_honest(node) {
-            self.durable[node].add(records);
+    pub(crate) fn durable(&mut self, node: usize, records: &[Record]) -> Checked {
+        if !self.is_honest(node) {
+            return Ok(());
         }
+        self.durable[node].add(records);
+        records.iter().try_for_each(|record| match record {
+            Record::Certificate(certificate) => self.certificates.stands(certificate),
+            _ => Ok(()),
+        })
     }
 
     /// Blocks of the archive became durable.
@@ -320,7 +326,7 @@ impl Oracle {
 
     fn written_record(&mut self, node: usize, roster: &Roster, record: &Record) -> Checked {
         match record {
-            Record::Certificate(certificate) => self.certificates.seen(roster, certificate),
+            Record::Certificate(certificate) => self.certificates.accepted(roster, certificate),
             Record::EpochStart {
                 epoch,
                 set,

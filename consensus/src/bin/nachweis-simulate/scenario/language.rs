@@ -79,6 +79,8 @@ pub(crate) enum Command {
     LoseJournal(Nodes),
     /// Journal and archive.
     LoseDisk(Nodes),
+    /// Nodes at rest replace their journals by what is still needed.
+    Prune(Nodes),
     Stop(Nodes, Time),
     Tear(Nodes, Number),
     Jump(Nodes, i64),
@@ -397,6 +399,7 @@ fn happening(name: &str, words: &mut Words<'_>) -> Parsed<Command> {
         "start" => Command::Start(words.nodes()?),
         "lose-journal" => Command::LoseJournal(words.nodes()?),
         "lose-disk" => Command::LoseDisk(words.nodes()?),
+        "prune" => Command::Prune(words.nodes()?),
         "kill" => Command::Kill(words.nodes()?),
         "stop" => {
             let nodes = words.nodes()?;

@@ -187,6 +187,7 @@ fn act(world: &mut World, command: &Command) -> Done {
         | Command::Kill(_)
         | Command::LoseJournal(_)
         | Command::LoseDisk(_)
+        | Command::Prune(_)
         | Command::Stop(..)
         | Command::Tear(..)
         | Command::Jump(..) => upset(world, command),
@@ -298,6 +299,7 @@ fn upset(world: &mut World, command: &Command) -> Done {
         | Command::Kill(nodes)
         | Command::LoseJournal(nodes)
         | Command::LoseDisk(nodes)
+        | Command::Prune(nodes)
         | Command::Stop(nodes, _)
         | Command::Tear(nodes, _)
         | Command::Jump(nodes, _) => resolve(world, nodes),
@@ -321,6 +323,12 @@ fn upset(world: &mut World, command: &Command) -> Done {
                 world.nodes[node].disk.archive.clear();
                 world.nodes[node].gone = true;
                 Ok(())
+            }
+            Command::Prune(_) => {
+                let pruned = world.prune_at_rest(node)?;
+                check(pruned.is_some(), Invariant::Contract, || {
+                    format!("#{node} has something under way, and cannot prune")
+                })
             }
             Command::Tear(_, mask) => {
                 let mask = match mask {

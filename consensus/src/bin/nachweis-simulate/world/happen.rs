@@ -153,7 +153,7 @@ impl World {
             }
             Inside::Synced => match self.nodes[node].synced() {
                 Some((seq, records)) => {
-                    self.oracle.durable(node, &records);
+                    self.oracle.durable(node, &records)?;
                     self.feed(node, 2, Event::Persisted { seq })
                 }
                 None => self.carry(node, Vec::new()),

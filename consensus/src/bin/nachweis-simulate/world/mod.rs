@@ -137,6 +137,18 @@ impl World {
         self.run(deadline, Self::is_final)
     }
 
+    /// Runs until every honest node that is not gone has the whole chain; false if that takes longer.
+    pub(crate) fn run_until_caught_up(&mut self, deadline: Time) -> Result<bool, Failure> {
+        self.run(deadline, Self::has_caught_up)
+    }
+
+    /// Whether every honest node that is not gone has the whole chain.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        let height = self.oracle.chain.height();
+        let mut running = self.watched().filter_map(|node| node.process.as_ref());
+        running.all(|process| process.engine.status().committed.height.0 >= height)
+    }
+
     /// Runs until somebody honest has left that view, for so many ms at most.
     pub(crate) fn run_until_view(&mut self, ms: Time, last: View) -> Result<(), Failure> {
         let left = |world: &Self| {
