@@ -380,21 +380,7 @@ fn happening(name: &str, words: &mut Words<'_>) -> Parsed<Command> {
             let to = words.count()?;
             Command::Contradict { node, to }
         }
-        "change" => {
-            let number = words.number()?;
-            let (mut leaves, mut joins) = (BTreeSet::new(), BTreeSet::new());
-            if words.takes("leaves") {
-                leaves = words.list();
-            }
-            if words.takes("joins") {
-                joins = words.list();
-            }
-            Command::Change {
-                number,
-                leaves,
-                joins,
-            }
-        }
+        "change" => change(words)?,
         "crash" => Command::Crash(words.nodes()?),
         "start" => Command::Start(words.nodes()?),
         "lose-journal" => Command::LoseJournal(words.nodes()?),
@@ -429,6 +415,22 @@ fn happening(name: &str, words: &mut Words<'_>) -> Parsed<Command> {
         }
         "pass" => Command::Pass,
         other => return Err(format!("there is no command {other}")),
+    })
+}
+
+fn change(words: &mut Words<'_>) -> Parsed<Command> {
+    let number = words.number()?;
+    let (mut leaves, mut joins) = (BTreeSet::new(), BTreeSet::new());
+    if words.takes("leaves") {
+        leaves = words.list();
+    }
+    if words.takes("joins") {
+        joins = words.list();
+    }
+    Ok(Command::Change {
+        number,
+        leaves,
+        joins,
     })
 }
 
