@@ -7,6 +7,8 @@
 
 mod ahead;
 mod ending;
+mod find;
+mod hashes;
 mod rebuild;
 mod seen;
 
@@ -14,7 +16,6 @@ use crate::chain::{Head, Parts, Provable};
 use crate::commands;
 use crate::config::Config;
 use crate::cosigner::{KeptNote, Signers};
-use crate::driver::serve;
 use crate::epochs::{EpochError, Epochs};
 use crate::identity::Keys;
 use crate::states::States;
@@ -26,7 +27,9 @@ use crate::storage::restarts::{Restarts, RestartsError};
 use crate::storage::{DataDir, DataDirError, Fatal, archive, files};
 use consensus::{EpochSpec, JournalState, Record, Sealed};
 use ending::Evidence;
-use ledger::block::{Block, ReceiveError};
+use find::{find_size, newest_finalization, read_header};
+use hashes::recover_log;
+use ledger::block::ReceiveError;
 use ledger::certificate::Certificate;
 use ledger::codec::DecodeError;
 use ledger::execute::BlockError;
@@ -49,8 +52,6 @@ use tokio_util::sync::CancellationToken;
 const NOTE: &str = "checkpoint";
 /// How often a long rebuild says how far it is.
 const SAY_EVERY: Duration = Duration::from_secs(2);
-/// Frames that are looked through for the newest finalization.
-const MAX_UNCERTIFIED: usize = 4_096;
 
 /// The chain, as far as the archive has it: what every node starts from.
 #[derive(Debug)]
@@ -536,137 +537,6 @@ fn provable_of(tip: &Tip, header: &Header, note: &KeptNote) -> Provable {
         root: header.log_root,
         note: note.text.clone(),
     }
-}
-
-/// The header of an archived block; `None` for height 0 and above the archive.
-fn read_header(archive: &archive::Reader, height: Height) -> Result<Option<Header>, RecoveryError> {
-    let Some(payload) = archive.read(height)? else {
-        return Ok(None);
-    };
-    let decoded = serve::decode(payload);
-    let (block, _) = decoded.map_err(|error| RecoveryError::Replay {
-        height,
-        source: error.into(),
-    })?;
-    Ok(Some(block.header))
-}
-
-/// The header of the first block from a height on that can be read.
-fn readable_header(
-    archive: &archive::Reader,
-    from: Height,
-) -> Result<Option<Header>, RecoveryError> {
-    let mut next = archive.readable_from(from);
-    while let Some(height) = next {
-        match read_header(archive, height) {
-            Err(error) if error.is_damage() => {
-                next = archive.readable_from(height.saturating_add(1));
-            }
-            read => return read,
-        }
-    }
-    Ok(None)
-}
-
-/// The last block after which the log has at most this size, by bisection; `None` before block 1.
-fn last_within(archive: &archive::Reader, size: TreeSize) -> Result<Option<Header>, RecoveryError> {
-    let (mut low, mut high) = (0_u64, archive.last().map_or(0, |last| last.0));
-    let mut found = None;
-    while low < high {
-        let middle = high.saturating_sub(high.saturating_sub(low) / 2);
-        // Where a block cannot be read, the next one that can stands for it.
-        match readable_header(archive, Height(middle))? {
-            Some(header) if header.height.0 <= high && header.log_size <= size => {
-                low = header.height.0;
-                found = Some(header);
-            }
-            Some(_) | None => high = middle.saturating_sub(1),
-        }
-    }
-    Ok(found)
-}
-
-/// The block after which the log has exactly this size.
-fn find_size(archive: &archive::Reader, size: TreeSize) -> Result<Option<Header>, RecoveryError> {
-    Ok(last_within(archive, size)?.filter(|header| header.log_size == size))
-}
-
-fn newest_finalization(
-    archive: &archive::Reader,
-    tip: Height,
-) -> Result<Option<Certificate>, RecoveryError> {
-    for height in (1..=tip.0).rev().take(MAX_UNCERTIFIED).map(Height) {
-        match archive.read(height) {
-            Ok(Some(payload)) if payload.finalization.is_some() => {
-                return Ok(payload.finalization);
-            }
-            // A block that cannot be read is passed over: an older finalization will do.
-            Ok(_) | Err(archive::ReadError::Damaged(_) | archive::ReadError::Away { .. }) => {}
-            Err(error @ archive::ReadError::File(_)) => return Err(error.into()),
-        }
-    }
-    Ok(None)
-}
-
-/// Brings the log's hashes to the archive's end.
-fn recover_log(mut log: LogHashes, archive: &archive::Reader) -> Result<LogHashes, RecoveryError> {
-    if let Some((level, tile, _)) = log.reader().unsound_tile(|_| true)? {
-        // Everything before it is believed if the root is right in the end.
-        let step = u32::from(level).saturating_add(1).saturating_mul(8);
-        let sound = TreeSize(tile.checked_shl(step).unwrap_or(0));
-        tracing::warn!(from = %sound, "the log's hashes are damaged: they are made again from there");
-        log.truncate(sound)?;
-    }
-    match extend_log(&mut log, archive) {
-        Err(RecoveryError::Replay {
-            source: ReplayError::LogRoot { .. },
-            height,
-        }) => {
-            tracing::warn!(%height, "the log's hashes are damaged: they are made again");
-            log.truncate(TreeSize(0))?;
-            extend_log(&mut log, archive)?;
-        }
-        done => done?,
-    }
-    Ok(log)
-}
-
-fn extend_log(log: &mut LogHashes, archive: &archive::Reader) -> Result<(), RecoveryError> {
-    let from = last_within(archive, log.size())?;
-    let mut height = from.as_ref().map_or(Height(0), |header| header.height);
-    log.truncate(from.as_ref().map_or(TreeSize(0), |header| header.log_size))?;
-    let mut last = from;
-    let mut progress = Progress::new("log hashes", archive);
-    let heights = (height.saturating_add(1), archive.last().unwrap_or_default());
-    ahead::each(archive, heights, leaf_hashes, |(header, hashes)| {
-        log.push(&hashes)?;
-        height = header.height;
-        last = Some(header);
-        progress.say(height);
-        Ok(())
-    })?;
-    let Some(header) = last else {
-        return Ok(());
-    };
-    let found = ledger::log::root(&log.reader(), header.log_size)?;
-    let expected = header.log_root;
-    if found == expected {
-        return Ok(());
-    }
-    let source = ReplayError::LogRoot { found, expected };
-    Err(RecoveryError::Replay { height, source })
-}
-
-/// Each block's header with the hashes of its leaves.
-fn leaf_hashes(portion: ahead::Portion) -> Result<Vec<(Header, Vec<Hash>)>, RecoveryError> {
-    let hashed = portion.into_iter().map(|(height, payload)| {
-        let fault = |source| RecoveryError::Replay { height, source };
-        let block = Block::decode(&payload.block).map_err(|error| fault(error.into()))?;
-        let leaves = block.leaves().map_err(|error| fault(error.into()))?;
-        let hashes = leaves.iter().map(|leaf| ledger::log::leaf_hash(leaf));
-        Ok((block.header, hashes.collect()))
-    });
-    hashed.collect()
 }
 
 /// Says how far a long work is: a line now and then, a bar on a terminal.
