@@ -6,8 +6,9 @@ use crate::api::types::ErrorDetail;
 use crate::api::{Api, ApiError, Standing, Wait};
 use ledger::hash::SubmissionHash;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -43,6 +44,11 @@ pub enum Event {
     Slow {
         /// Submissions that wait in the node.
         pool: u64,
+    },
+    /// The node takes no submissions at the moment.
+    Full {
+        /// Why, as it says.
+        reason: String,
     },
     /// The node does not answer at the moment.
     Silent {
@@ -88,9 +94,44 @@ pub enum DeliveryError {
     /// Nodes answer, and nothing becomes final.
     #[error("nothing became final in {0} s")]
     NoProgress(u64),
+    /// Nodes answer, and take nothing.
+    #[error("the node took no submission in {seconds} s: {}", detail.message)]
+    NotTaken {
+        /// How long.
+        seconds: u64,
+        /// What it said last.
+        detail: ErrorDetail,
+    },
     /// A task ended without a result.
     #[error("a task of this program was lost")]
     Task,
+}
+
+/// What a node answers that has no room for submissions on its disk: that does not pass by itself.
+const DISK_LOW: &str = "disk-low";
+
+/// The node's last word on why it takes nothing; none once it took something.
+#[derive(Debug, Default)]
+struct Refusing {
+    detail: Mutex<Option<ErrorDetail>>,
+    /// Rung at the first word of what does not pass by itself.
+    first: Notify,
+}
+
+impl Refusing {
+    fn set(&self, detail: Option<ErrorDetail>) {
+        let lasting = detail.as_ref().is_some_and(|it| it.code == DISK_LOW);
+        let mut last = self.detail.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none() && lasting {
+            self.first.notify_one();
+        }
+        *last = detail;
+    }
+
+    fn detail(&self) -> Option<ErrorDetail> {
+        let last = self.detail.lock().unwrap_or_else(PoisonError::into_inner);
+        last.clone()
+    }
 }
 
 /// Delivers submissions.
@@ -121,6 +162,7 @@ impl Courier<'_> {
         &self,
         next: &mut dyn FnMut() -> Result<Option<Parcel>, E>,
     ) -> Result<Vec<(Parcel, Fate)>, E> {
+        let refusing = Arc::new(Refusing::default());
         let mut under_way = JoinSet::new();
         let mut done = Vec::new();
         let mut exhausted = false;
@@ -129,16 +171,18 @@ impl Courier<'_> {
             while !exhausted && under_way.len() < PIPELINE {
                 match next()? {
                     Some(parcel) => {
-                        let (api, patience) = (self.api.clone(), self.patience);
+                        let bounds = (Wait::Final, self.patience);
+                        let (api, refusing) = (self.api.clone(), Arc::clone(&refusing));
                         under_way.spawn(async move {
-                            let fate = deliver(&api, &parcel.bytes, Wait::Final, patience).await;
+                            let fate = deliver(&api, &parcel.bytes, bounds, &refusing).await;
                             (parcel, fate)
                         });
                     }
                     None => exhausted = true,
                 }
             }
-            let joined = match self.watching(progress, under_way.join_next()).await {
+            let next = under_way.join_next();
+            let joined = match self.watching(progress, &refusing, next).await {
                 None => return Ok(done),
                 Some(joined) => joined.map_err(|_lost| DeliveryError::Task)?,
             };
@@ -158,12 +202,19 @@ impl Courier<'_> {
     /// # Errors
     /// [`DeliveryError`].
     pub async fn provable(&self, parcel: &Parcel) -> Result<Fate, DeliveryError> {
-        let delivered = deliver(self.api, &parcel.bytes, Wait::Provable, self.patience);
-        self.watching(Instant::now(), delivered).await
+        let refusing = Refusing::default();
+        let bounds = (Wait::Provable, self.patience);
+        let delivered = deliver(self.api, &parcel.bytes, bounds, &refusing);
+        self.watching(Instant::now(), &refusing, delivered).await
     }
 
     /// Runs `work` to its end and tells what is waited for while it takes long.
-    async fn watching<T>(&self, since: Instant, work: impl Future<Output = T>) -> T {
+    async fn watching<T>(
+        &self,
+        since: Instant,
+        refusing: &Refusing,
+        work: impl Future<Output = T>,
+    ) -> T {
         let mut work = std::pin::pin!(work);
         let mut notice = since + QUIET;
         loop {
@@ -171,18 +222,23 @@ impl Courier<'_> {
                 biased;
                 done = &mut work => return done,
                 () = sleep_until(notice) => {}
+                () = refusing.first.notified() => {}
             }
             // The work goes on while the node is asked how it is.
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                event = self.look() => (self.watch)(&event),
+                event = self.look(refusing) => (self.watch)(&event),
             }
             notice = Instant::now() + AGAIN;
         }
     }
 
-    async fn look(&self) -> Event {
+    async fn look(&self, refusing: &Refusing) -> Event {
+        if let Some(detail) = refusing.detail() {
+            let reason = detail.message;
+            return Event::Full { reason };
+        }
         let status = match timeout(QUIET, self.api.status()).await {
             Ok(Ok(status)) => status,
             Ok(Err(error)) => {
@@ -214,8 +270,8 @@ impl Courier<'_> {
 async fn deliver(
     api: &Api,
     bytes: &[u8],
-    wait: Wait,
-    patience: Duration,
+    (wait, patience): (Wait, Duration),
+    refusing: &Refusing,
 ) -> Result<Fate, DeliveryError> {
     let end = Instant::now() + patience;
     let mut silent_since = None;
@@ -223,13 +279,18 @@ async fn deliver(
         let asked = Instant::now();
         let left = end.saturating_duration_since(asked);
         if left.is_zero() {
-            return Err(DeliveryError::NoProgress(patience.as_secs()));
+            let seconds = patience.as_secs();
+            return Err(match refusing.detail() {
+                Some(detail) => DeliveryError::NotTaken { seconds, detail },
+                None => DeliveryError::NoProgress(seconds),
+            });
         }
         let turn = left.min(TURN).as_millis();
         let turn = u64::try_from(turn).unwrap_or(u64::MAX);
         match api.submit(&[bytes], wait, turn).await {
             Ok(results) => {
                 silent_since = None;
+                refusing.set(None);
                 let Some(result) = results.into_iter().next() else {
                     continue;
                 };
@@ -242,7 +303,10 @@ async fn deliver(
                     Standing::Accepted | Standing::Final | Standing::Timeout => {}
                 }
             }
-            Err(ApiError::Busy { .. }) => silent_since = None,
+            Err(ApiError::Busy { detail }) => {
+                silent_since = None;
+                refusing.set(Some(detail));
+            }
             Err(error @ ApiError::Unavailable(_)) => {
                 let since = *silent_since.get_or_insert(asked);
                 if since.elapsed() >= api.timeout() {

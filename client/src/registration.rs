@@ -54,16 +54,25 @@ impl RegistrationError {
         let again = "run the same command again: it continues, and registers nothing twice";
         match self {
             Self::State(error) => error.hint(),
-            Self::Delivery(DeliveryError::Api(error)) | Self::Api(error) => match error.hint() {
-                Some(hint) => Some(format!("{hint}; {again}")),
-                None => Some(again.into()),
-            },
+            Self::Delivery(DeliveryError::NotTaken { detail, .. }) => {
+                Some(then(detail.hint.clone(), again))
+            }
+            Self::Delivery(DeliveryError::Api(error)) | Self::Api(error) => {
+                Some(then(error.hint(), again))
+            }
             Self::Delivery(DeliveryError::NoProgress(_) | DeliveryError::Task) => {
                 Some(again.into())
             }
             Self::Desk(error) => error.hint(),
             Self::Random(_) | Self::Kept(_) => None,
         }
+    }
+}
+
+fn then(first: Option<String>, again: &str) -> String {
+    match first {
+        Some(hint) => format!("{hint}; {again}"),
+        None => again.into(),
     }
 }
 

@@ -92,6 +92,7 @@ impl Failure {
             Self::Key(error) => error.hint(),
             Self::State(error) => error.hint(),
             Self::Api(error) | Self::Delivery(DeliveryError::Api(error)) => error.hint(),
+            Self::Delivery(DeliveryError::NotTaken { detail, .. }) => detail.hint.clone(),
             Self::Delivery(DeliveryError::NoProgress(_)) => {
                 Some("it may still become final; see: nachweis show".into())
             }
@@ -198,7 +199,7 @@ fn api(error: &ApiError) -> Exit {
 fn delivery(error: &DeliveryError) -> Exit {
     match error {
         DeliveryError::Api(error) => api(error),
-        DeliveryError::NoProgress(_) => Exit::CouldNotTell,
+        DeliveryError::NoProgress(_) | DeliveryError::NotTaken { .. } => Exit::CouldNotTell,
         DeliveryError::Task => Exit::Internal,
     }
 }

@@ -106,6 +106,9 @@ impl Screen {
             Event::Slow { pool } => self.line(&format!(
                 "waiting: nothing became final for a while ({pool} submissions in the node)"
             )),
+            Event::Full { reason } => {
+                self.line(&format!("waiting: the node takes no submissions: {reason}"));
+            }
             Event::Silent { reason } => self.line(&format!("waiting for a node: {reason}")),
         }
     }
