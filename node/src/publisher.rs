@@ -3,7 +3,8 @@
 //! The only writer of the index. A final block is applied when a quorum cosigned it or a later one; so whoever looks
 //! through [`Chain::with_provable`] sees the state of that very checkpoint. Without a quorum, blocks wait above the
 //! index up to a limit; then the oldest is applied all the same, and receipts wait for the next quorum. While the node
-//! catches up nothing waits. The newest note is kept in a file for a node that restarts without its peers.
+//! catches up nothing waits. The newest note is kept in a file for a node that restarts without its peers: once none newer
+//! comes, and every few seconds while newer ones do, so that a start after a crash finds one that is not old.
 
 use crate::chain::{Chain, Provable};
 use crate::exit;
@@ -13,13 +14,15 @@ use crate::storage::{Fatal, files};
 use ledger::hash::Hash;
 use ledger::id::{Height, TimeMs, TreeSize};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Inputs that may wait.
 pub const INPUTS: usize = 256;
-/// The note is written once nothing newer came for this long.
+/// The note is written once nothing newer came for this long …
 const REST: Duration = Duration::from_secs(1);
+/// … or once a newer one than the file's has been there for so long.
+const OFTEN: Duration = Duration::from_secs(3);
 
 /// Whether blocks become final here as they do elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,31 +70,61 @@ pub struct Publisher {
     pub note_file: PathBuf,
 }
 
+/// The newest note that is not in the file yet.
+#[derive(Debug, Default)]
+struct Unwritten {
+    note: Option<String>,
+    /// When the file began to be behind, and when the note came.
+    since: Option<(Instant, Instant)>,
+}
+
+impl Unwritten {
+    fn add(&mut self, note: Option<String>) {
+        if note.is_some() {
+            let now = Instant::now();
+            let begun = self.since.map_or(now, |(begun, _)| begun);
+            self.note = note;
+            self.since = Some((begun, now));
+        }
+    }
+
+    /// How long it may still wait; `None` if there is nothing to write.
+    fn due(&self, now: Instant) -> Option<Duration> {
+        let (begun, came) = self.since?;
+        let due = (came + REST).min(begun + OFTEN);
+        Some(due.saturating_duration_since(now))
+    }
+
+    fn take(&mut self) -> Option<String> {
+        self.since = None;
+        self.note.take()
+    }
+}
+
 impl Publisher {
     /// Works until nobody is left to tell it anything; then the index is closed cleanly. Blocks its thread.
     pub fn run(mut self, runtime: &tokio::runtime::Handle) {
-        let mut unwritten: Option<String> = None;
+        let mut unwritten = Unwritten::default();
         loop {
-            let next = runtime.block_on(async {
-                if unwritten.is_none() {
-                    return Ok(self.inputs.recv().await);
+            let next = match unwritten.due(Instant::now()) {
+                None => Some(runtime.block_on(self.inputs.recv())),
+                // Also if there is always a next input.
+                Some(Duration::ZERO) => None,
+                Some(due) => {
+                    let next = async { tokio::time::timeout(due, self.inputs.recv()).await };
+                    runtime.block_on(next).ok()
                 }
-                tokio::time::timeout(REST, self.inputs.recv()).await
-            });
+            };
             let done = match next {
-                Ok(Some(input)) => self.take(input).map(|note| {
-                    if note.is_some() {
-                        unwritten = note;
-                    }
-                }),
-                Ok(None) => break,
-                Err(_rested) => self.write(unwritten.take()),
+                Some(Some(input)) => self.take(input).map(|note| unwritten.add(note)),
+                Some(None) => break,
+                None => self.write(unwritten.take()),
             };
             if let Err(fatal) = done {
                 exit::abort(&fatal);
             }
         }
-        let closed = self.write(unwritten);
+        let closed = self.write(unwritten.take());
         if let Err(fatal) = closed.and_then(|()| self.chain.states().index().close()) {
             exit::abort(&fatal);
         }
@@ -181,4 +214,36 @@ impl Publisher {
 pub fn apply(index: &crate::storage::index::Index, post: &Post) -> Result<(), Fatal> {
     let place = Place::of(post.tip(), post.leaves().len());
     index.apply(place, post.effects())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_written_after_a_rest_and_every_few_seconds_without_one() {
+        let begin = Instant::now();
+        let mut unwritten = Unwritten::default();
+        assert_eq!(unwritten.due(begin), None);
+        unwritten.note = Some("a note".into());
+        let at = |begun: u64, came: u64| {
+            Some((
+                begin + Duration::from_millis(begun),
+                begin + Duration::from_millis(came),
+            ))
+        };
+        let now = begin + Duration::from_millis(4_000);
+        unwritten.since = at(3_500, 3_900);
+        assert_eq!(unwritten.due(now), Some(Duration::from_millis(900)));
+        unwritten.since = at(1_500, 3_900);
+        assert_eq!(unwritten.due(now), Some(Duration::from_millis(500)));
+        unwritten.since = at(500, 3_999);
+        assert_eq!(unwritten.due(now), Some(Duration::ZERO));
+        assert_eq!(unwritten.take().as_deref(), Some("a note"));
+        assert_eq!(unwritten.due(now), None);
+        unwritten.add(None);
+        assert_eq!(unwritten.due(now), None, "nothing to write");
+        unwritten.add(Some("another".into()));
+        assert!(unwritten.due(Instant::now()) <= Some(REST));
+    }
 }
