@@ -166,7 +166,7 @@ fn after_two_lost_journals_operators_restart_the_chain_with_all_that_was_acknowl
     running.start(&[3]);
     wait_for("the one whose report is not in the file rejoins", || {
         acknowledged.extend(register(&running, &maker, 0, 5_000));
-        votes_in_epoch_1(&running.log(3)).then_some(())
+        votes_in_epoch(1, &running.log(3)).then_some(())
     });
     running.becomes_provable(0);
     agree(&running);
@@ -183,6 +183,40 @@ fn after_two_lost_journals_operators_restart_the_chain_with_all_that_was_acknowl
     }
     audit(&running, &acknowledged);
     backup_and_restore(&running);
+}
+
+#[test]
+fn a_validator_that_rejoined_and_caught_up_no_longer_counts_as_one_that_forgot() {
+    let mut running = Running::with_nodes(&[0, 1, 2, 3]);
+    running.becomes_provable(0);
+    running.network.kill(3).unwrap();
+    fs::remove_dir_all(running.dir(3).join("data/journal")).unwrap();
+    running.start(&[3]);
+    wait_for("the one without its journal votes again", || {
+        running.becomes_provable(0);
+        votes_in_epoch(0, &running.log(3)).then_some(())
+    });
+    // Its floor is two views above what the others proved: these blocks are above it.
+    for _ in 0..4 {
+        running.becomes_provable(3);
+    }
+    tests::campaign::agree(&running.network).unwrap();
+    running.network.stop_all().unwrap();
+    let desk = Desk::of(&running);
+    for at in 1..4 {
+        let told = desk.stop_for_restart(at, at, &format!("{at}.report"));
+        assert_code(&told, 0);
+        let told = String::from_utf8(told.stdout).unwrap();
+        assert!(!told.contains("its journal was lost"), "{at}: {told}");
+    }
+    let told = desk.assemble(
+        &["1.report", "2.report", "3.report"],
+        "chain.restart",
+        &["--yes"],
+    );
+    assert_code(&told, 0);
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains("Reports say of 0"), "{told}");
 }
 
 #[track_caller]
@@ -304,13 +338,14 @@ fn agree(running: &Running) {
     });
 }
 
-/// Whether the newest word of a log on its validator is that it votes in the new epoch.
-fn votes_in_epoch_1(log: &str) -> bool {
+/// Whether the newest word of a log on its validator is that it votes in this epoch.
+fn votes_in_epoch(epoch: u64, log: &str) -> bool {
+    let epoch = format!("epoch={epoch}");
     let newest = log
         .lines()
         .rev()
         .find(|line| line.contains("this validator"));
-    newest.is_some_and(|line| line.contains("epoch=1") && line.contains("standing=votes"))
+    newest.is_some_and(|line| line.contains(&epoch) && line.contains("standing=votes"))
 }
 
 /// Every archive is one and the same chain, right from genesis on, with all that was acknowledged.

@@ -23,7 +23,8 @@ use ledger::restart::{
     Base, Memory, RESTART_VERSION, Report, Restart, RestartError, Statement, Top,
 };
 use ledger::tip::{EpochInfo, Founding};
-use std::collections::BTreeMap;
+use ledger::vote::VoteKind;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Why a node was not stopped, or a file not installed.
@@ -128,7 +129,7 @@ pub struct Stopped {
     pub height: Height,
     /// The highest block with a certificate of that epoch.
     pub top: Option<Height>,
-    /// Whether its journal is its first.
+    /// Whether its journal knows all that matters of what it signed.
     pub memory: Memory,
 }
 
@@ -238,10 +239,14 @@ impl Past {
         self.quarantines > self.floors
     }
 
-    /// A validator that rejoined in this very epoch may have forgotten votes of it.
-    fn memory(&self, epoch: Epoch) -> Memory {
-        let rejoined_here = self.floors > 0 && self.floor >= (epoch, View(2));
-        if self.is_quarantined() || rejoined_here {
+    /// A validator that rejoined in this very epoch may have forgotten votes of it, in views below its floor. It counts as
+    /// whole again once it holds a certificate of each of these views above the last final one, as who answers a rejoin
+    /// must: whatever was finalized there is then final here, or not above the block that it reports.
+    fn memory(&self, (epoch, finalized): (Epoch, View), known: &Known) -> Memory {
+        let (of, floor) = self.floor;
+        let rejoined_here = self.floors > 0 && of >= epoch;
+        let certified = of == epoch && known.certifies(finalized, floor);
+        if self.is_quarantined() || (rejoined_here && !certified) {
             Memory::Lost
         } else {
             Memory::Whole
@@ -269,6 +274,47 @@ pub fn is_stopped(records: &[Record]) -> bool {
         }
     }
     stopped.is_some() && restarted <= stopped
+}
+
+/// What the certificates that a stopped node holds say of its epoch's views.
+#[derive(Debug, Default)]
+struct Known {
+    /// Views with any certificate.
+    views: BTreeSet<View>,
+    /// The highest view with a certificate of a block …
+    named: View,
+    /// … and of one that is here: the one that is reported.
+    top: View,
+}
+
+impl Known {
+    fn new(recovered: &Recovered, epoch: Epoch, top: Option<&Top>) -> Self {
+        let mut known = Self {
+            top: top.map_or(View(0), |top| top.certificate().view()),
+            ..Self::default()
+        };
+        for record in &recovered.records {
+            if let Record::Certificate(certificate) = record
+                && certificate.epoch() == epoch
+            {
+                let view = certificate.view();
+                known.views.insert(view);
+                if certificate.kind() != VoteKind::Nullify {
+                    known.named = known.named.max(view);
+                }
+            }
+        }
+        known
+    }
+
+    /// Whether no block can have been finalized in a view between these two that the report does not cover.
+    fn certifies(&self, finalized: View, floor: View) -> bool {
+        let between = floor.0.saturating_sub(finalized.0).saturating_sub(1);
+        let held = self.views.iter();
+        let held = held.filter(|view| finalized < **view && **view < floor);
+        let all = u64::try_from(held.count()).is_ok_and(|held| held == between);
+        all && self.named <= self.top.max(finalized)
+    }
 }
 
 fn stop_node(dir: &Path, admin: &Path, out: &Path) -> Result<Stopped, RestartCommandError> {
@@ -302,7 +348,11 @@ fn stop_node(dir: &Path, admin: &Path, out: &Path) -> Result<Stopped, RestartCom
     if seals {
         return Err(RestartCommandError::OtherSet);
     }
-    let memory = past.memory(epoch.epoch);
+    let finalization = recovered.chain.finalization.as_ref();
+    let finalization = finalization.filter(|it| it.epoch() == epoch.epoch);
+    let finalized = finalization.map_or(View(0), Certificate::view);
+    let known = Known::new(&recovered, epoch.epoch, top.as_ref());
+    let memory = past.memory((epoch.epoch, finalized), &known);
     let stopped = Stopped {
         epoch: epoch.epoch,
         height: recovered.chain.head.tip.height,
@@ -579,4 +629,52 @@ const fn behind(held: Height, anchor: BlockRef) -> RestartCommandError {
 
 fn header_of(payload: &Payload) -> Option<Header> {
     Block::decode(&payload.block).ok().map(|block| block.header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(views: &[u64], named: u64, top: u64) -> Known {
+        Known {
+            views: views.iter().copied().map(View).collect(),
+            named: View(named),
+            top: View(top),
+        }
+    }
+
+    #[test]
+    fn who_rejoined_counts_as_whole_once_every_view_below_its_floor_is_certified() {
+        let past = |floor: u64, quarantines| Past {
+            quarantines,
+            floors: 1,
+            floor: (Epoch(2), View(floor)),
+            entered: Vec::new(),
+            stopped: false,
+        };
+        let memory =
+            |past: &Past, finalized, known: &Known| past.memory((Epoch(2), View(finalized)), known);
+        let none = Known::default();
+        // Floor 9: views up to 8 may hold forgotten votes.
+        assert_eq!(memory(&past(9, 1), 8, &none), Memory::Whole);
+        assert_eq!(memory(&past(9, 1), 20, &none), Memory::Whole);
+        assert_eq!(memory(&past(9, 1), 7, &none), Memory::Lost);
+        assert_eq!(memory(&past(9, 1), 6, &known(&[7, 8], 0, 0)), Memory::Whole);
+        assert_eq!(
+            memory(&past(9, 1), 6, &known(&[7, 8, 9], 8, 8)),
+            Memory::Whole
+        );
+        // One view is missing; a block was certified that is not here; certificates above the floor count for nothing.
+        assert_eq!(memory(&past(9, 1), 6, &known(&[8, 9], 0, 0)), Memory::Lost);
+        assert_eq!(memory(&past(9, 1), 6, &known(&[7, 8], 8, 7)), Memory::Lost);
+        assert_eq!(
+            memory(&past(9, 1), 6, &known(&[8, 9, 10], 9, 9)),
+            Memory::Lost
+        );
+        // A newer quarantine, an older and a later epoch.
+        assert_eq!(memory(&past(9, 2), 20, &none), Memory::Lost);
+        let other = |epoch| past(9, 1).memory((Epoch(epoch), View(0)), &none);
+        assert_eq!(other(3), Memory::Whole);
+        assert_eq!(other(1), Memory::Lost);
+    }
 }
