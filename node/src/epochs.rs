@@ -1,7 +1,8 @@
 //! Which epoch a block is of, and what it is made of: from the archive to the ledger's and the engine's account of it.
 //!
 //! A header names its epoch and the hash of its set. Where the epoch began is found by bisection, for epochs only grow;
-//! the set is known here if it is the genesis's, as long as nothing changes sets.
+//! blocks that are damaged or not here are passed over, but for the ones that it begins and ends with. The set is known
+//! here if it is the genesis's, as long as nothing changes sets.
 
 use crate::driver::serve;
 use crate::storage::archive;
@@ -45,18 +46,49 @@ pub enum EpochError {
 /// More epochs than the ledger remembers at most are not looked for.
 const MAX_AGE: u64 = 64;
 
+/// A block without its body, and its finalization if it has its own.
+pub type Sketch = (Header, Option<Certificate>);
+
+/// Where blocks are read.
+pub trait Blocks {
+    /// The block of this height; `None` for the genesis and above the last.
+    ///
+    /// # Errors
+    /// [`EpochError::Read`], [`EpochError::Malformed`].
+    fn sketch(&self, height: Height) -> Result<Option<Sketch>, EpochError>;
+
+    /// The first block from this height on that is not known to be damaged or away; `None` above the last.
+    fn readable_from(&self, height: Height) -> Option<Height>;
+}
+
+impl Blocks for archive::Reader {
+    fn sketch(&self, height: Height) -> Result<Option<Sketch>, EpochError> {
+        let Some(payload) = self.read(height)? else {
+            return Ok(None);
+        };
+        let decoded = serve::decode(payload);
+        let (block, finalization) =
+            decoded.map_err(|source| EpochError::Malformed { height, source })?;
+        Ok(Some((block.header, finalization)))
+    }
+
+    fn readable_from(&self, height: Height) -> Option<Height> {
+        Self::readable_from(self, height)
+    }
+}
+
 /// Tells epochs from an archive.
 #[derive(Clone, Copy, Debug)]
-pub struct Epochs<'a> {
+pub struct Epochs<'a, B = archive::Reader> {
     /// The genesis.
     pub founding: &'a Founding,
     /// The blocks.
-    pub archive: &'a archive::Reader,
+    pub archive: &'a B,
     /// The restart files beside them.
     pub restarts: &'a Restarts,
 }
 
-impl Epochs<'_> {
+impl<B: Blocks> Epochs<'_, B> {
     /// The epoch of the block after this one, with all that it remembers; `None` if that is not known.
     ///
     /// # Errors
@@ -102,10 +134,10 @@ impl Epochs<'_> {
         let (mut low, mut high) = (1, header.height.0);
         while low < high {
             let middle = low.midpoint(high);
-            match self.read(Height(middle))? {
-                Some((found, _)) if found.epoch >= header.epoch => high = middle,
-                Some(_) => low = middle.saturating_add(1),
-                None => return Err(EpochError::NoAnchor(Height(middle))),
+            // Where a block cannot be read, the next one that can stands for it.
+            match self.readable(Height(middle), Height(high))? {
+                Some(found) if found.epoch < header.epoch => low = found.height.0.saturating_add(1),
+                Some(_) | None => high = middle,
             }
         }
         let first = self.read(Height(low))?;
@@ -214,14 +246,22 @@ impl Epochs<'_> {
         }
     }
 
-    fn read(&self, height: Height) -> Result<Option<(Header, Option<Certificate>)>, EpochError> {
-        let Some(payload) = self.archive.read(height)? else {
-            return Ok(None);
-        };
-        let decoded = serve::decode(payload);
-        let (block, finalization) =
-            decoded.map_err(|source| EpochError::Malformed { height, source })?;
-        Ok(Some((block.header, finalization)))
+    /// The first header from one height on, and below another, that can be read.
+    fn readable(&self, from: Height, below: Height) -> Result<Option<Header>, EpochError> {
+        let mut next = self.archive.readable_from(from);
+        while let Some(height) = next.filter(|height| *height < below) {
+            match self.read(height) {
+                Err(EpochError::Read(error)) if !matches!(error, archive::ReadError::File(_)) => {
+                    next = self.archive.readable_from(height.saturating_add(1));
+                }
+                read => return Ok(read?.map(|(header, _)| header)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn read(&self, height: Height) -> Result<Option<Sketch>, EpochError> {
+        self.archive.sketch(height)
     }
 }
 

@@ -26,6 +26,7 @@ use crate::gossip::Message;
 use crate::mesh::Mesh;
 use crate::network::{Inbound, Receiver, Receivers};
 use crate::range::{self, Certified, Opened, Range, RangeFault};
+use crate::repair;
 use crate::storage::DataDir;
 use crate::storage::restarts::Restarts;
 use apply::{Applied, Applier, Job};
@@ -126,6 +127,8 @@ pub struct Ports {
     pub gossip: mpsc::Sender<Gossip>,
     /// To whoever collects checkpoints.
     pub notes: mpsc::Sender<cosigner::Input>,
+    /// Ranges that a repair asked for.
+    pub repairs: repair::Desk,
 }
 
 /// A range on its way through the checks.
@@ -468,10 +471,7 @@ pub fn read(ports: &Ports, receivers: Receivers, tasks: &mut JoinSet<()>) {
 async fn read_lane(ports: Ports, mut receiver: Receiver) {
     while let Some(inbound) = receiver.recv().await {
         match inbound {
-            Inbound::Up(peer) => {
-                ports.tell(Input::Up(peer)).await;
-                ports.gossip.try_send(Gossip::Up(peer)).ok();
-            }
+            Inbound::Up(peer) => ports.up(peer).await,
             Inbound::Down(peer) => ports.tell(Input::Down(peer)).await,
             // Who follows serves no observers over the mesh.
             Inbound::RoundTrip { .. } | Inbound::Observer(_) => {}
@@ -481,6 +481,12 @@ async fn read_lane(ports: Ports, mut receiver: Receiver) {
 }
 
 impl Ports {
+    /// A validator is connected.
+    pub async fn up(&self, peer: Peer) {
+        self.tell(Input::Up(peer)).await;
+        self.gossip.try_send(Gossip::Up(peer)).ok();
+    }
+
     /// Something for the follower. It is gone only when the node stops.
     async fn tell(&self, input: Input) {
         self.inputs.send(input).await.ok();
@@ -498,7 +504,10 @@ impl Ports {
                 Err(_) => Some(Input::Offence(from, "sent a malformed consensus message")),
             },
             Some(15 | 17 | 23 | 25) => match Message::decode(bytes) {
-                Ok(Message::Range(range)) => Some(Input::Range(from, Box::new(range), bytes.len())),
+                Ok(Message::Range(range)) => {
+                    let range = self.repairs.take_range(&from, range);
+                    range.map(|range| Input::Range(from, Box::new(range), bytes.len()))
+                }
                 Ok(Message::EpochResp(file)) => Some(Input::Restart(from, Box::new(file))),
                 Ok(Message::Note(note)) => {
                     let text = String::from_utf8(note.into_vec());

@@ -27,7 +27,7 @@ use crate::mesh::Mesh;
 use crate::publisher::{self, Publisher};
 use crate::recovery::{Recovered, RecoveredChain};
 use crate::repair::calendar::Calendar;
-use crate::repair::{self, Repair};
+use crate::repair::{self, Question, Repair};
 use crate::scrub::Scrub;
 use crate::storage::archive::Archive;
 use consensus::{
@@ -284,7 +284,8 @@ impl Prepared {
             publisher: to_publisher.clone(),
             archived: archived_inlet,
         };
-        let repair = repair(&chain, &archive, calendar, Arc::clone(&mesh));
+        let asked = (Question::Sync, Arc::clone(&mesh));
+        let repair = repair(&chain, &archive, calendar, asked);
         let archivist = Archivist {
             chain: chain.clone(),
             archive,
@@ -295,7 +296,7 @@ impl Prepared {
         let stop = CancellationToken::new();
         let scrub = Scrub {
             chain: chain.clone(),
-            journal: journal.durable(),
+            journal: Some(journal.durable()),
             pace: config.storage.scrub_mib_per_s.saturating_mul(1 << 20),
             pause: Duration::from_secs(config.storage.scrub_pause_s),
             stop: stop.clone(),
@@ -348,7 +349,12 @@ impl Prepared {
 }
 
 /// What fetches damaged blocks from the connected validators.
-fn repair(chain: &Chain, archive: &Archive, calendar: Calendar, mesh: Arc<dyn Mesh>) -> Repair {
+fn repair(
+    chain: &Chain,
+    archive: &Archive,
+    calendar: Calendar,
+    (question, mesh): (Question, Arc<dyn Mesh>),
+) -> Repair {
     let asked = chain.clone();
     let connected = move || {
         let (set, status) = (asked.founding().set(), asked.status());
@@ -363,6 +369,7 @@ fn repair(chain: &Chain, archive: &Archive, calendar: Calendar, mesh: Arc<dyn Me
         repairer: archive.repairer(),
         calendar,
         mesh,
+        question,
         connected: Arc::new(connected),
         desk: chain.repairs().clone(),
     }

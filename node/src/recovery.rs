@@ -163,7 +163,11 @@ pub enum RecoveryError {
 impl RecoveryError {
     /// Whether a damaged block was met: once it was fetched from peers, the recovery can be tried again.
     pub const fn is_damage(&self) -> bool {
-        matches!(self, Self::Block(archive::ReadError::Damaged(_)))
+        matches!(
+            self,
+            Self::Block(archive::ReadError::Damaged(_))
+                | Self::Epoch(EpochError::Read(archive::ReadError::Damaged(_)))
+        )
     }
 }
 
@@ -501,9 +505,8 @@ fn open_archive(
 /// [`RecoveryError`].
 pub fn open_damaged(
     config: &Config,
-    owner: &Owner,
+    founding: &Founding,
 ) -> Result<(DataDir, archive::Archive), RecoveryError> {
-    let founding = &owner.founding;
     let root = config.data();
     let data = DataDir::open(&root, founding.chain(), config.storage.min_free_bytes)?;
     let signers = Signers::new(founding.genesis(), founding.set());

@@ -1,9 +1,10 @@
 //! Fetches damaged blocks of the archive from peers, one run of blocks after the other, and puts them back.
 //!
-//! It asks with the engine's own `SyncReq`, from one peer at a time, and believes none: what comes must be the heights
-//! that were asked for, hashed to its headers, linked to each other and to the own blocks around it, and finalized by a
-//! certificate of the epoch's validators ([`check`]). Who sends anything else is disconnected and not asked again in that
-//! pass. It knows no engine: it works beside a running one, and before one can start ([`early`]).
+//! It asks with the engine's own `SyncReq`, or a node that follows with the `RangeReq` of those ([`Question`]), from one
+//! peer at a time, and believes none: what comes must be the heights that were asked for, hashed to its headers, linked to
+//! each other and to the own blocks around it, and finalized by a certificate of the epoch's validators ([`check`]). Who
+//! sends anything else is disconnected and not asked again in that pass. It knows no engine: it works beside a running one,
+//! or none, and before one can start ([`early`]).
 
 pub mod calendar;
 pub mod check;
@@ -11,12 +12,16 @@ pub mod early;
 
 use crate::archivist;
 use crate::exit;
+use crate::gossip;
 use crate::mesh::Mesh;
+use crate::range::{self, Range, RangeReq};
 use crate::storage::archive::{Hole, Reader, RepairError, Repairer};
-use calendar::Calendar;
+use calendar::{Calendar, Turns};
 use check::{Bad, Wanted};
 use consensus::message::{Message, SyncReq, SyncResp};
-use consensus::{EpochInfo, Peer};
+use consensus::{Block, EpochInfo, Peer};
+use ledger::certificate::Certificate;
+use ledger::frame::Payload;
 use ledger::header::Header;
 use ledger::id::Height;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,12 +38,47 @@ const ANSWER: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(1);
 /// Pause before damage that could not be repaired is looked at again: the first, and the longest.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// Bytes that are asked for at once …
-const MANY: u32 = 1 << 20;
-/// … or, for few blocks, one block each, so that each comes with the certificate that is nearest to it.
-const ONE: u32 = 1;
 /// Up to so many blocks are few.
 const FEW: u64 = 64;
+
+/// How a node asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// As a validator that takes part.
+    Sync,
+    /// As one that follows.
+    Range,
+}
+
+/// How much is asked for at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Portion {
+    /// One block, so that it comes with the certificate that is nearest to it.
+    One,
+    /// A mebibyte or two.
+    Many,
+}
+
+impl Question {
+    fn bytes(self, from: Height, portion: Portion) -> Vec<u8> {
+        match self {
+            Self::Sync => {
+                let max_bytes = match portion {
+                    Portion::One => 1,
+                    Portion::Many => 1 << 20,
+                };
+                Message::SyncReq(SyncReq { from, max_bytes }).encode()
+            }
+            Self::Range => {
+                let count = match portion {
+                    Portion::One => 1,
+                    Portion::Many => u32::try_from(range::MAX_BLOCKS).unwrap_or(1),
+                };
+                gossip::Message::RangeReq(RangeReq { from, count }).encode()
+            }
+        }
+    }
+}
 
 /// Where answers to a repair's requests are handed in, and what was repaired. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +112,27 @@ impl Desk {
             }
             None => Some(response),
         }
+    }
+
+    /// The same for a range.
+    #[must_use]
+    pub fn take_range(&self, from: &Peer, range: Range) -> Option<Range> {
+        let first = range.blocks.first().map(|block| block.header.height);
+        let mut asked = self.asked();
+        let found = asked.take_if(|asked| asked.peer == *from && Some(asked.from) == first);
+        let Some(asked) = found else {
+            return Some(range);
+        };
+        // Without a certificate, as where a restart went on, it is no answer: another is asked.
+        if let Some(certificate) = range.certificates.into_vec().pop() {
+            let response = SyncResp {
+                blocks: range.blocks,
+                headers: range.headers,
+                certificate,
+            };
+            asked.reply.send(response).ok();
+        }
+        None
     }
 
     /// Blocks that were put back before the node started.
@@ -108,6 +169,8 @@ pub struct Repair {
     pub calendar: Calendar,
     /// To ask.
     pub mesh: Arc<dyn Mesh>,
+    /// In which words.
+    pub question: Question,
     /// Who can be asked.
     pub connected: Connected,
     /// Where the answers come.
@@ -119,6 +182,23 @@ impl fmt::Debug for Repair {
         f.debug_struct("Repair")
             .field("desk", &self.desk)
             .finish_non_exhaustive()
+    }
+}
+
+/// What one pass has so far.
+#[derive(Debug, Default)]
+struct Haul {
+    /// Of the segment that is being worked on, encoded.
+    blocks: BTreeMap<Height, Vec<u8>>,
+    /// Of all segments: later blocks are of the epochs that begin there.
+    turns: Turns,
+    liars: BTreeSet<Peer>,
+}
+
+impl Haul {
+    fn header(&self, height: Option<Height>) -> Option<Header> {
+        let payload = Payload::decode(self.blocks.get(&height?)?).ok()?;
+        Some(crate::driver::serve::decode(payload).ok()?.0.header)
     }
 }
 
@@ -156,17 +236,17 @@ impl Repair {
             segments.entry(hole.segment).or_default().push(hole);
         }
         let mut whole = true;
-        let mut liars = BTreeSet::new();
+        let mut haul = Haul::default();
         for (number, holes) in segments {
-            let mut blocks = BTreeMap::new();
             let mut fetched = true;
             for hole in &holes {
-                if let Err(why) = self.fetch(hole, &mut blocks, &mut liars).await {
+                if let Err(why) = self.fetch(hole, &mut haul).await {
                     tracing::error!("{hole}: not repaired yet: {why}");
                     fetched = false;
                     break;
                 }
             }
+            let blocks = std::mem::take(&mut haul.blocks);
             whole &= fetched && self.put_back(number, blocks).await;
         }
         whole
@@ -199,13 +279,11 @@ impl Repair {
     }
 
     /// Fetches all blocks of a hole.
-    async fn fetch(
-        &self,
-        hole: &Hole,
-        blocks: &mut BTreeMap<Height, Vec<u8>>,
-        liars: &mut BTreeSet<Peer>,
-    ) -> Result<(), NotFetched> {
-        let mut below = self.header(hole.first.prev()).await;
+    async fn fetch(&self, hole: &Hole, haul: &mut Haul) -> Result<(), NotFetched> {
+        let mut below = match haul.header(hole.first.prev()) {
+            Some(header) => Some(header),
+            None => self.header(hole.first.prev()).await,
+        };
         let above = self.header(hole.last.next()).await;
         let mut wanted = Wanted {
             first: hole.first,
@@ -214,16 +292,22 @@ impl Repair {
             above: above.map(|header| header.parent),
         };
         while wanted.first <= hole.last {
-            let epochs = self.epochs_after(below.take()).await;
-            let (found, last) = self.ask_all(wanted, &epochs, liars).await?;
-            let mut count = 0_u64;
-            for (height, payload) in found {
-                blocks.insert(height, payload);
-                count = count.saturating_add(1);
+            let epochs = self.epochs_after(below.clone(), haul.turns.clone()).await;
+            let found = self.ask_all(wanted, &epochs, &mut haul.liars).await?;
+            for (block, finalization) in found {
+                let header = block.header.clone();
+                let begins = below.as_ref().is_none_or(|below| below.flags.is_seal());
+                if begins || header.flags.is_seal() {
+                    let turn = (header.clone(), finalization.clone());
+                    haul.turns.insert(header.height, turn);
+                }
+                let payload = archivist::payload(&block, finalization);
+                let payload = payload.map_err(|_too_long| NotFetched::Nobody)?;
+                haul.blocks.insert(header.height, payload);
+                wanted.first = header.height.saturating_add(1);
+                wanted.below = Some(header.hash());
+                below = Some(header);
             }
-            wanted.below = Some(last.hash());
-            below = Some(last);
-            wanted.first = wanted.first.saturating_add(count.max(1));
         }
         match (wanted.above, wanted.below) {
             (Some(above), Some(last)) if above != last && hole.first <= hole.last => {
@@ -233,38 +317,33 @@ impl Repair {
         }
     }
 
-    /// Asks one peer after the other for the first wanted blocks, until one gives them.
+    /// Asks one peer after the other for the first wanted blocks, until one gives them; at least one.
     async fn ask_all(
         &self,
         wanted: Wanted,
         epochs: &Arc<[EpochInfo]>,
         liars: &mut BTreeSet<Peer>,
-    ) -> Result<(Vec<(Height, Vec<u8>)>, Header), NotFetched> {
+    ) -> Result<Vec<(Block, Option<Certificate>)>, NotFetched> {
         let left = wanted.last.0.saturating_sub(wanted.first.0);
-        let sizes: &[u32] = if left < FEW { &[ONE, MANY] } else { &[MANY] };
+        let portions: &[Portion] = if left < FEW {
+            &[Portion::One, Portion::Many]
+        } else {
+            &[Portion::Many]
+        };
         for peer in (self.connected)() {
-            for max_bytes in sizes {
+            for portion in portions {
                 if liars.contains(&peer) {
                     break;
                 }
-                let Some(response) = self.ask(peer, wanted.first, *max_bytes).await else {
+                let Some(response) = self.ask(peer, wanted.first, *portion).await else {
                     break;
                 };
                 let epochs = Arc::clone(epochs);
                 let check = move || check::blocks(response, &wanted, &epochs);
                 match tokio::task::spawn_blocking(check).await {
-                    Ok(Ok(found)) => {
-                        let last = found.last().map(|(block, _)| block.header.clone());
-                        let payloads = found.into_iter().filter_map(|(block, finalization)| {
-                            let payload = archivist::payload(&block, finalization).ok()?;
-                            Some((block.header.height, payload))
-                        });
-                        if let Some(last) = last {
-                            return Ok((payloads.collect(), last));
-                        }
-                    }
+                    Ok(Ok(found)) if !found.is_empty() => return Ok(found),
                     // All of them together may be linked to the own block above.
-                    Ok(Err(Bad::Epoch)) => {}
+                    Ok(Ok(_) | Err(Bad::Epoch)) => {}
                     Ok(Err(bad)) => self.lied(peer, &bad, liars),
                     Err(_stopping) => return Err(NotFetched::Nobody),
                 }
@@ -282,18 +361,18 @@ impl Repair {
             .disconnect(&peer, "sent wrong blocks for a repair");
     }
 
-    async fn ask(&self, peer: Peer, from: Height, max_bytes: u32) -> Option<SyncResp> {
+    async fn ask(&self, peer: Peer, from: Height, portion: Portion) -> Option<SyncResp> {
         let (reply, answer) = oneshot::channel();
         *self.desk.asked() = Some(Asked { peer, from, reply });
-        let request = Message::SyncReq(SyncReq { from, max_bytes });
-        self.mesh.send(&peer, request.encode().into());
+        let request = self.question.bytes(from, portion);
+        self.mesh.send(&peer, request.into());
         tokio::time::timeout(ANSWER, answer).await.ok()?.ok()
     }
 
     /// The epochs that may have finalized the block after this one.
-    async fn epochs_after(&self, below: Option<Header>) -> Arc<[EpochInfo]> {
+    async fn epochs_after(&self, below: Option<Header>, turns: Turns) -> Arc<[EpochInfo]> {
         let (calendar, archive) = (self.calendar.clone(), self.archive.clone());
-        let look = move || calendar.after(&archive, below.as_ref()).into();
+        let look = move || calendar.after(&archive, &turns, below.as_ref()).into();
         let found = tokio::task::spawn_blocking(look).await;
         found.unwrap_or_else(|_stopping| Arc::clone(&self.calendar.known))
     }

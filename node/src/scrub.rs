@@ -1,6 +1,6 @@
 //! The scrub: reads all that is archived again and again, slowly, so that damage is found while peers can still repair it.
 //!
-//! Every frame's checksum, every body against its header, every header's hash against the next block's parent, every
+//! Every segment's header, every frame's checksum, every body against its header, every header's hash against the next block's parent, every
 //! leaf's hash against the log's hashes, and every tile of those against the level above; and the journal's batches. A bad
 //! block is entered into the archive's holes, from where [`crate::repair`] takes it; a bad hash of the log is written again
 //! from the blocks; a bad journal is begun anew by the driver, with what the engine holds in memory. It holds no lock while it reads, and drops the pages that it is about to read from the cache, so that the disk is asked.
@@ -8,7 +8,7 @@
 use crate::chain::Chain;
 use crate::exit;
 use crate::storage::Fatal;
-use crate::storage::archive::{Part, ReadError};
+use crate::storage::archive::{Part, ReadError, Stand};
 use crate::storage::files;
 use crate::storage::journal::Durable;
 use ledger::block::{Block, check_delivery};
@@ -63,8 +63,8 @@ read! {
 pub struct Scrub {
     /// What is read.
     pub chain: Chain,
-    /// What of the journal is durable.
-    pub journal: Durable,
+    /// What of the journal is durable; a node that follows has none.
+    pub journal: Option<Durable>,
     /// Bytes per second; 0 = off.
     pub pace: u64,
     /// Pause between two passes.
@@ -90,8 +90,20 @@ impl Scrub {
     fn pass(&self) -> Result<(), Stopped> {
         self.journal()?;
         let mut parent: Option<(Height, BlockHash)> = None;
-        for part in self.chain.archive().parts() {
+        let archive = self.chain.archive();
+        for part in archive.parts() {
             files::forget_cached(&part.file);
+            match archive.check_header(&part) {
+                Ok(Stand::Whole) => {}
+                Ok(Stand::Damaged) => {
+                    let findings = &self.chain.scrub().findings;
+                    findings.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    let error = exit::Chain(&error);
+                    tracing::error!(segment = part.number, %error, "the scrub cannot read a segment's header");
+                }
+            }
             self.part(&part, &mut parent)?;
         }
         self.tiles()
@@ -100,7 +112,10 @@ impl Scrub {
     /// The journal is short, and read at once.
     fn journal(&self) -> Result<(), Stopped> {
         let begin = Instant::now();
-        match self.journal.check() {
+        let Some(journal) = &self.journal else {
+            return Ok(());
+        };
+        match journal.check() {
             Ok(bytes) => self.rest(bytes, begin),
             Err(damage) => {
                 let findings = &self.chain.scrub().journal_findings;

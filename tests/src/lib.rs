@@ -17,6 +17,7 @@
 //! - [`delay`]: wires of some length between nodes
 //! - [`chaos`]: kills, pauses, cuts and slow disks at random, and how long recovery takes
 //! - [`fuzzing`]: what the fuzz targets run, as functions of bytes
+//! - [`low_disk`]: a node's data disk at its low-water marks
 //! - [`load`]: signed submissions to send
 //! - [`machine`]: how fast this machine hashes, signs and syncs
 //! - [`measure`]: memory, processor time and disk of a node
@@ -37,6 +38,7 @@ pub mod failing_disk;
 pub mod fuzzing;
 pub mod http;
 pub mod load;
+pub mod low_disk;
 pub mod machine;
 pub mod measure;
 pub mod network;

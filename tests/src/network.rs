@@ -350,15 +350,7 @@ impl Network {
     /// # Errors
     /// If the file cannot be changed or lacks a key.
     pub fn configure(&self, at: usize, keys: &[(&str, &str)]) -> io::Result<()> {
-        let path = self.manifest.nodes[at].dir.join("node.toml");
-        let mut text = fs::read_to_string(&path)?;
-        for (key, value) in keys {
-            let begin = format!("{key} = ");
-            let old = text.lines().find(|line| line.starts_with(&begin));
-            let old = old.ok_or_else(|| io::Error::other(format!("node.toml has no {key}")))?;
-            text = text.replace(&format!("{old}\n"), &format!("{begin}{value}\n"));
-        }
-        fs::write(path, text)
+        configure(&self.manifest.nodes[at].dir, keys)
     }
 
     /// A `nachweis` command for an authority's desk.
@@ -372,6 +364,22 @@ impl Network {
             .arg(&self.manifest.nodes[at].client);
         Ok(nachweis)
     }
+}
+
+/// Sets keys of the `node.toml` in a node's directory.
+///
+/// # Errors
+/// If the file cannot be changed or lacks a key.
+pub fn configure(dir: &Path, keys: &[(&str, &str)]) -> io::Result<()> {
+    let path = dir.join("node.toml");
+    let mut text = fs::read_to_string(&path)?;
+    for (key, value) in keys {
+        let begin = format!("{key} = ");
+        let old = text.lines().find(|line| line.starts_with(&begin));
+        let old = old.ok_or_else(|| io::Error::other(format!("node.toml has no {key}")))?;
+        text = text.replace(&format!("{old}\n"), &format!("{begin}{value}\n"));
+    }
+    fs::write(path, text)
 }
 
 /// Waits for a child in a thread of its own, so that it does not stay as a zombie.

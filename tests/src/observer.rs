@@ -47,6 +47,14 @@ impl Observer {
         })
     }
 
+    /// Sets keys of its `node.toml` while it is stopped.
+    ///
+    /// # Errors
+    /// If the file cannot be changed or lacks a key.
+    pub fn configure(&self, keys: &[(&str, &str)]) -> io::Result<()> {
+        crate::network::configure(&self.dir, keys)
+    }
+
     /// Starts it; its output goes to `log` in its directory.
     ///
     /// # Errors

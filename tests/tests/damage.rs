@@ -5,16 +5,22 @@
     reason = "a test ends at the first thing that is not as it should be"
 )]
 
-use ledger::frame::{HEADER_LEN, Payload, segment_name};
+use ledger::frame::{HEADER_LEN, Payload, SegmentHeader, parse, segment_name, segment_number};
+use ledger::genesis::Params;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tests::binaries::command;
 use tests::campaign;
 use tests::failing_disk::{self, Breadth, Fault};
 use tests::http;
 use tests::load::{self, Maker};
+use tests::low_disk::LowDisk;
+use tests::observer::Observer;
 use tests::replay;
 use tests::running::{Running, wait_for};
 
@@ -39,11 +45,49 @@ fn archive(running: &Running, at: usize) -> PathBuf {
     running.dir(at).join("data/archive")
 }
 
+/// The segment of a block, and where its payload lies in it.
+fn payload(archive: &Path, height: u64) -> (PathBuf, std::ops::Range<usize>) {
+    let mut names = fs::read_dir(archive).unwrap();
+    let found = names.find_map(|entry| {
+        let path = entry.unwrap().path();
+        segment_number(path.file_name()?.to_str()?)?;
+        let bytes = fs::read(&path).unwrap();
+        let magic = SegmentHeader::decode(&bytes).unwrap().magic;
+        let mut at = HEADER_LEN;
+        while let Ok((frame, range)) = parse(&bytes[at..], magic) {
+            if frame.height.0 == height {
+                return Some((path, at + range.start..at + range.end));
+            }
+            at += frame.frame_len();
+        }
+        None
+    });
+    found.unwrap_or_else(|| panic!("block {height} is not in {}", archive.display()))
+}
+
+/// Flips a bit in the middle of each of these blocks.
+fn spoil(archive: &Path, heights: &[u64]) {
+    // All are looked for first: behind a spoiled one nothing is found.
+    let found: Vec<_> = heights.iter().map(|at| payload(archive, *at)).collect();
+    for (path, range) in found {
+        flip(&path, range.start.midpoint(range.end));
+    }
+}
+
 /// Flips a bit in its place: the file may be in use.
 fn flip(path: &Path, at: usize) {
     let byte = fs::read(path).unwrap()[at] ^ 2;
     let file = fs::File::options().write(true).open(path).unwrap();
     file.write_all_at(&[byte], at as u64).unwrap();
+}
+
+/// Whether nothing of a node's archive is damaged, and at least so many blocks were repaired.
+fn is_whole(api: SocketAddr, repaired: u64) -> Option<()> {
+    let answer = http::get(api, "/v1/status").ok()?;
+    let status: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+    let archive = &status["archive"];
+    let whole = archive["damaged"] == serde_json::json!([]);
+    (whole && archive["repaired_blocks"].as_u64()? >= repaired).then_some(())
 }
 
 fn get(api: SocketAddr, path: &str) -> http::Answer {
@@ -200,53 +244,153 @@ fn with_old_segments_moved_away_proofs_are_served_and_a_body_names_its_segment()
     assert_eq!(block(here, 1), block(whole, 1));
 }
 
-/// A small file system of its own, gone with the test.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None` where tests may not mount.
-    fn mount(at: &Path, size: &str) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]);
-        let done = mount.arg(at).status().ok()?.success();
-        done.then(|| Self(at.into()))
+/// One segment, several epochs: what begins and ends an epoch tells whose certificates count for the blocks behind it.
+#[test]
+fn damage_of_earlier_epochs_and_of_the_blocks_that_end_them_is_repaired() {
+    const LENGTH: u64 = 5;
+    let params = Params {
+        epoch_length: LENGTH,
+        ..Params::default()
+    };
+    let mut running = Running::founded_with(&params);
+    running
+        .network
+        .configure(1, &[("scrub_pause_s", "0")])
+        .unwrap();
+    running.start(&ALL);
+    while running.status(0)["epoch"].as_u64().unwrap() < 4 {
+        running.becomes_provable(0);
     }
+    campaign::agree(&running.network).unwrap();
+    let height = running.status(0)["height"].as_u64().unwrap();
+    let right = |running: &Running| {
+        for height in 1..=usize::try_from(height).unwrap() {
+            let own = block(running.api(1), height);
+            assert_eq!(own, block(running.api(0), height), "block {height}");
+        }
+    };
+    // While it runs: a block of the second epoch, the one that ended it, and the first of the third.
+    spoil(&archive(&running, 1), &[8, 10, 11]);
+    wait_for("three blocks are repaired", || is_whole(running.api(1), 3));
+    right(&running);
+
+    // At rest: the newest that ended an epoch, which a start needs, and others that begin and end one.
+    running.network.stop(1).unwrap();
+    let seal = height / LENGTH * LENGTH;
+    spoil(&archive(&running, 1), &[5, 6, 10, seal - 1, seal]);
+    running.start(&[1]);
+    assert!(running.metric(1, "nachweis_repaired_blocks_total") >= 5);
+    wait_for("all is repaired", || is_whole(running.api(1), 5));
+    right(&running);
+    for height in (LENGTH..=seal).step_by(5) {
+        let raw = get(running.api(1), &format!("/v1/blocks/{height}?raw"));
+        let payload = Payload::decode(&raw.body).unwrap();
+        assert!(payload.finalization.is_some(), "block {height}");
+    }
+    // It votes: without it there is no quorum.
+    running.network.kill(3).unwrap();
+    running.becomes_provable(1);
 }
 
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Command::new("umount").arg("-l").arg(&self.0).status().ok();
+#[test]
+fn a_damaged_segment_header_is_written_again_or_refused_by_its_place() {
+    let mut running = network();
+    let path = {
+        let folder = archive(&running, 1);
+        move |number| folder.join(segment_name(number))
+    };
+    let header = |number| fs::read(path(number)).unwrap()[..HEADER_LEN].to_vec();
+    let (first, second) = (header(1), header(2));
+    flip(&path(2), 60);
+    wait_for("the header is written again", || {
+        (header(2) == second).then_some(())
+    });
+    assert!(running.status(1)["archive"]["scrub_findings"].as_u64() >= Some(1));
+
+    // The first frame tells what stood there; without it, the neighbours tell which blocks did.
+    running.network.stop(1).unwrap();
+    flip(&path(1), 20);
+    flip(&path(3), 60);
+    flip(&path(3), HEADER_LEN + 3);
+    running.start(&[1]);
+    wait_for("all is repaired", || is_whole(running.api(1), 1));
+    assert_eq!(header(1), first);
+    SegmentHeader::decode(&header(3)).unwrap();
+    for height in 1..=20 {
+        assert_eq!(block(running.api(1), height), block(running.api(0), height));
     }
+
+    // Of two in a row nothing tells where one ends and the other begins.
+    running.network.stop(1).unwrap();
+    for number in [2, 3] {
+        flip(&path(number), 60);
+        flip(&path(number), HEADER_LEN + 3);
+    }
+    let mut run = command("nachweis-node").unwrap();
+    run.args(["run", "--dir"]).arg(running.dir(1));
+    let refused = run.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("archive segment 2 is damaged at byte 0"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_observers_archive_is_scrubbed_and_repaired_as_a_validators_is() {
+    let running = network();
+    let mut observer = Observer::make(&running.network, 0, "observer").unwrap();
+    let keys = [("segment_bytes", "4096"), ("scrub_pause_s", "0")];
+    observer.configure(&keys).unwrap();
+    observer.start().unwrap();
+    let height = running.status(0)["height"].as_u64().unwrap();
+    wait_for("the observer has all blocks", || {
+        (observer.number("height")? >= height).then_some(())
+    });
+    let folder = observer.dir.join("data/archive");
+    spoil(&folder, &[7]);
+    wait_for("the flip is found and repaired", || {
+        is_whole(observer.api, 1)
+    });
+    let metrics = get(observer.api, "/metrics").text();
+    for line in [
+        "nachweis_repaired_blocks_total 1",
+        "nachweis_archive_damaged_blocks 0",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{metrics}");
+    }
+    assert!(!metrics.contains("nachweis_scrub_findings_total 0"));
+
+    // What a start needs is fetched before it serves.
+    observer.kill();
+    spoil(&folder, &[1, 2, 9]);
+    fs::remove_dir_all(observer.dir.join("data/index")).unwrap();
+    fs::remove_dir_all(observer.dir.join("data/log")).unwrap();
+    observer.start().unwrap();
+    wait_for("all is repaired", || is_whole(observer.api, 3));
+    for height in 1..=20 {
+        assert_eq!(block(observer.api, height), block(running.api(0), height));
+    }
+    // It asked for nothing that an observer may not ask for, and follows.
+    assert_eq!(running.metric(0, "nachweis_offences_total"), 0);
+    running.becomes_provable(0);
+    let size = running.status(0)["provable_size"].as_u64();
+    wait_for("the observer follows", || {
+        (observer.number("provable_size") >= size).then_some(())
+    });
 }
 
 #[test]
 fn a_disk_that_fills_up_refuses_submissions_then_stops_cleanly() {
     let mut running = Running::founded();
-    let data = running.dir(0).join("data");
-    let aside = running.dir(0).join("aside");
-    fs::rename(&data, &aside).unwrap();
-    fs::create_dir(&data).unwrap();
-    let Some(disk) = SmallDisk::mount(&data, "48m") else {
-        println!("not run: this user may not mount a small file system");
-        return;
-    };
-    let copied = Command::new("cp")
-        .arg("-a")
-        .arg(aside.join("."))
-        .arg(&data)
-        .status();
-    assert!(copied.unwrap().success());
-    let marks = [
-        ("min_free_bytes", "25165824"),
-        ("stop_free_bytes", "8388608"),
-    ];
-    running.network.configure(0, &marks).unwrap();
+    let mut disk = LowDisk::of(&running.network, 0).unwrap();
+    println!("{disk:?}");
     running.start(&ALL);
     running.becomes_provable(0);
 
     // Below the first mark: no submissions here, but votes: with another one gone its vote is needed.
-    let ballast = data.join("ballast");
-    fs::write(&ballast, vec![1; 28 << 20]).unwrap();
+    disk.fill().unwrap();
     let maker = Maker::new(&running.network, 0).unwrap();
     let refused = wait_for("submissions are refused", || {
         // A new one each time: what is included already is answered from the chain.
@@ -271,7 +415,7 @@ fn a_disk_that_fills_up_refuses_submissions_then_stops_cleanly() {
     });
 
     // Below the second: it stops by itself, and says so.
-    fs::write(data.join("more"), vec![1; 12 << 20]).unwrap();
+    disk.fill().unwrap();
     wait_for("the node stops", || {
         (!running.network.is_running(0)).then_some(())
     });
@@ -281,12 +425,63 @@ fn a_disk_that_fills_up_refuses_submissions_then_stops_cleanly() {
     assert!(running.log(0).contains("stopped"));
 
     // With room again it goes on.
-    fs::remove_file(ballast).unwrap();
-    fs::remove_file(data.join("more")).unwrap();
+    disk.make_room().unwrap();
     running.start(&[0]);
     running.becomes_provable(0);
     running.network.stop_all().unwrap();
-    drop(disk);
+}
+
+#[test]
+fn a_desk_whose_node_has_no_room_says_so_at_once_and_at_the_end() {
+    let mut running = Running::founded();
+    let mut disk = LowDisk::of(&running.network, 0).unwrap();
+    println!("{disk:?}");
+    running.start(&ALL);
+    let folder = running.folder().join("akte");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("bescheid.txt"), "a notice").unwrap();
+    disk.fill().unwrap();
+    let register = |wait: &str| {
+        let mut nachweis = running.network.nachweis(0).unwrap();
+        nachweis.args(["register", "--wait", wait]).arg(&folder);
+        nachweis.stdin(Stdio::null()).stdout(Stdio::piped());
+        nachweis.stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let mut client = register("5");
+    let mut lines = BufReader::new(client.stderr.take().unwrap()).lines();
+    let mut line = || lines.next().unwrap().unwrap();
+    assert_eq!(line(), "hashing 1 file");
+    assert_eq!(line(), "registering 1 document");
+    let begun = Instant::now();
+    let said = line();
+    let full = "waiting: the node takes no submissions: ";
+    assert!(
+        said.starts_with(full) && said.contains("bytes are free on the data disk"),
+        "{said}"
+    );
+    // Before it would have looked around for what it waits for.
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    let end = line();
+    assert!(
+        end.starts_with("error: the node took no submission in 5 s: "),
+        "{end}"
+    );
+    assert!(end.contains("bytes are free on the data disk"), "{end}");
+    let hint = line();
+    assert!(
+        hint.contains("make room") && hint.contains("run the same command again"),
+        "{hint}"
+    );
+    assert_eq!(client.wait().unwrap().code(), Some(3));
+
+    // Once there is room, one that waits ends by itself.
+    let client = register("60");
+    std::thread::sleep(Duration::from_secs(1));
+    disk.make_room().unwrap();
+    let output = client.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains(full), "{said}");
 }
 
 #[test]

@@ -306,7 +306,7 @@ fn who_missed_a_restart_gets_its_file_from_peers() {
     // A validator that was never stopped: it has its journal, and its vote is needed.
     running.network.start(3).unwrap();
     wait_for("the validator is in the new epoch", || {
-        votes_in_epoch_1(&running.log(3)).then_some(())
+        votes_in_epoch(1, &running.log(3)).then_some(())
     });
     running.network.kill(0).unwrap();
     running.becomes_provable(3);

@@ -9,13 +9,15 @@ use crate::api;
 use crate::chain::Chain;
 use crate::config::{Config, ConfigError};
 use crate::driver::ingress;
+use crate::epochs::EpochError;
 use crate::exit::Exit;
 use crate::follow::{self, End, Files, Until};
 use crate::identity::{Duty, Identity, IdentityError, Part};
 use crate::metrics::Metrics;
 use crate::network::{self, FrameLimits, NetworkError, Receivers};
 use crate::node::{Follow, Prepared, Signing, StartError};
-use crate::recovery::{self, Meanwhile, Owner, Recovered, RecoveryError};
+use crate::recovery::{self, Meanwhile, Owner, RecoveryError};
+use crate::repair::Question;
 use crate::repair::early::Early;
 use crate::storage::{DataDir, DataDirError, archive};
 use ledger::tip::Founding;
@@ -117,7 +119,8 @@ fn of_recovery(error: &RecoveryError) -> (Exit, Option<String>) {
         RecoveryError::DataDir(DataDirError::LowSpace { .. }) => {
             Some("make room, or lower storage.min_free_bytes in node.toml")
         }
-        RecoveryError::Block(archive::ReadError::Away { .. }) => Some(
+        RecoveryError::Block(archive::ReadError::Away { .. })
+        | RecoveryError::Epoch(EpochError::Read(archive::ReadError::Away { .. })) => Some(
             "put this segment back into the archive folder: what is missing must be made again from its blocks",
         ),
         RecoveryError::Archive(_) | RecoveryError::Block(_) | RecoveryError::Replay { .. } => Some(
@@ -286,7 +289,10 @@ impl<'a> Process<'a> {
     ) -> Result<Next, RunError> {
         let founding = self.founding.clone();
         let aside = self.aside()?;
-        let recover = recover(self.config, self.identity, &founding, (owner, aside));
+        let (config, how) = (self.config, (aside, Question::Sync));
+        let recover = recover(config, self.identity, &founding, how, |meanwhile| {
+            recovery::recover_meanwhile(config, owner, meanwhile)
+        });
         let started = tokio::select! {
             started = recover => match started {
                 Err(RunError::Recovery(RecoveryError::Stopped)) => return Ok(Next::Stop),
@@ -344,23 +350,41 @@ impl<'a> Process<'a> {
     }
 
     /// Follows the others.
-    async fn follow(&mut self, how: (Until, Files)) -> Result<Next, RunError> {
-        let mut standing = self.aside()?.stand_by()?;
-        let stop = standing.stop();
-        let serve = &mut |parts, making| standing.serve(parts, making);
-        let meanwhile = &mut Meanwhile { stop, serve };
-        let recovered = recovery::recover_chain(self.config, &self.founding, meanwhile);
-        standing.rest().await;
-        let recovered = match recovered {
-            Err(RecoveryError::Stopped) => return Ok(Next::Stop),
-            recovered => recovered?,
+    async fn follow(&mut self, mode: (Until, Files)) -> Result<Next, RunError> {
+        let founding = self.founding.clone();
+        let (config, how) = (self.config, (self.aside()?, Question::Range));
+        let recover = recover(config, self.identity, &founding, how, |meanwhile| {
+            recovery::recover_chain(config, &founding, meanwhile)
+        });
+        let started = tokio::select! {
+            started = recover => match started {
+                Err(RunError::Recovery(RecoveryError::Stopped)) => return Ok(Next::Stop),
+                started => started?,
+            },
+            () = self.told_to_stop() => return Ok(Next::Stop),
         };
+        let Started {
+            recovered,
+            early,
+            repaired,
+        } = started;
         let data = Arc::clone(&recovered.data);
         let least = self.config.storage.stop_free_bytes();
         let follow = Follow::new(recovered);
         recovered_to(follow.chain());
-        let (mesh, receivers) = self.network().await?;
-        let mut node = follow.start(self.config, Arc::new(mesh.clone()), how)?;
+        let network = match early {
+            Some(network) => network,
+            None => Early::new(self.network().await?),
+        };
+        let up = network.up();
+        let Early {
+            mesh, receivers, ..
+        } = network;
+        let mut node = follow.start(self.config, Arc::new(mesh.clone()), mode)?;
+        node.chain.repairs().add(repaired);
+        for peer in up {
+            node.ports.up(peer).await;
+        }
         follow::read(&node.ports, receivers, &mut node.tasks);
         let api = self.serve(&node.chain, &mesh)?;
         tracing::info!("following");
@@ -435,12 +459,13 @@ impl Api {
 
 fn recovered_to(chain: &Chain) {
     let head = chain.head();
-    tracing::info!(height = %head.tip.height, log_size = %head.tip.log_size(), "recovered");
+    let index = chain.states().base().height;
+    tracing::info!(height = %head.tip.height, log_size = %head.tip.log_size(), %index, "recovered");
 }
 
 /// A recovered disk, and what it took.
-struct Started {
-    recovered: Recovered,
+struct Started<T> {
+    recovered: T,
     /// The network, if blocks had to be repaired first.
     early: Option<Early>,
     /// How many were.
@@ -448,12 +473,13 @@ struct Started {
 }
 
 /// Recovers the disk; blocks that are damaged and needed are fetched from peers first.
-async fn recover(
+async fn recover<T>(
     config: &Config,
     identity: &Identity,
     founding: &Founding,
-    (owner, aside): (&Owner, Aside),
-) -> Result<Started, RunError> {
+    (aside, question): (Aside, Question),
+    mut read: impl FnMut(&mut Meanwhile<'_>) -> Result<T, RecoveryError>,
+) -> Result<Started<T>, RunError> {
     let mut early: Option<Early> = None;
     let mut repaired = 0_u64;
     let mut standing = aside.stand_by()?;
@@ -461,7 +487,7 @@ async fn recover(
         let stop = standing.stop();
         let serve = &mut |parts, making| standing.serve(parts, making);
         let meanwhile = &mut Meanwhile { stop, serve };
-        let recovered = recovery::recover_meanwhile(config, owner, meanwhile);
+        let recovered = read(meanwhile);
         standing.rest().await;
         let error = match recovered {
             Err(error) if error.is_damage() => error,
@@ -481,7 +507,8 @@ async fn recover(
             Some(network) => network,
             None => Early::new(start_network(config, identity, founding).await?),
         };
-        let put_back = early.insert(network).repair(config, owner).await?;
+        let repairing = early.insert(network);
+        let put_back = repairing.repair(config, founding, question).await?;
         repaired = repaired.saturating_add(put_back);
     }
 }

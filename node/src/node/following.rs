@@ -4,8 +4,10 @@
 //! network ─▶ follower ─▶ archivist ─▶ note taker ─▶ publisher
 //!      └───▶ executor (keeps the pool and pushes it to the validators)
 //! ```
+//!
+//! Its archive is scrubbed and repaired as a validator's is; it asks for damaged blocks as it asks for all others.
 
-use super::{StartError, Threads, open_chain, thread};
+use super::{StartError, Threads, calendar, open_chain, repair, thread};
 use crate::archivist::{Archivist, Listeners};
 use crate::chain::{Chain, Submit};
 use crate::config::Config;
@@ -16,6 +18,9 @@ use crate::mesh::Mesh;
 use crate::notes::NoteTaker;
 use crate::publisher::{self, Publisher};
 use crate::recovery::RecoveredChain;
+use crate::repair::Question;
+use crate::repair::calendar::Calendar;
+use crate::scrub::Scrub;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -28,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Follow {
     chain: Chain,
     submissions: mpsc::Receiver<Submit>,
+    calendar: Calendar,
     recovered: RecoveredChain,
 }
 
@@ -49,11 +55,13 @@ pub struct Following {
 impl Follow {
     /// Puts the chain together.
     pub fn new(mut recovered: RecoveredChain) -> Self {
+        let calendar = calendar(&recovered);
         let provable = recovered.provable.take();
         let (chain, submissions) = open_chain(&mut recovered, provable.map(|(it, _)| it));
         Self {
             chain,
             submissions,
+            calendar,
             recovered,
         }
     }
@@ -80,6 +88,7 @@ impl Follow {
         let Self {
             chain,
             submissions,
+            calendar,
             recovered,
         } = self;
         let RecoveredChain {
@@ -134,6 +143,8 @@ impl Follow {
             max_unproved: config.receipts.max_unproved_blocks,
             note_file,
         };
+        let asked = (Question::Range, Arc::clone(&mesh));
+        let repair = repair(&chain, &archive, calendar, asked);
         let archivist = Archivist {
             chain: chain.clone(),
             archive,
@@ -147,6 +158,13 @@ impl Follow {
             },
         };
         let stop = CancellationToken::new();
+        let scrub = Scrub {
+            chain: chain.clone(),
+            journal: None,
+            pace: config.storage.scrub_mib_per_s.saturating_mul(1 << 20),
+            pause: Duration::from_secs(config.storage.scrub_pause_s),
+            stop: stop.clone(),
+        };
         let (follower, inputs, applier) = follow::open(follow::Parts {
             chain: chain.clone(),
             mesh,
@@ -164,16 +182,21 @@ impl Follow {
             thread("executor", move || executor.run(&on))?,
             thread("notes", move || taker.run(note_inlet))?,
             thread("archivist", move || archivist.run())?,
+            thread("scrub", move || scrub.run())?,
         ];
         let publisher = thread("publisher", move || publisher.run(&runtime))?;
+        let ports = Ports {
+            inputs,
+            gossip,
+            notes,
+            repairs: chain.repairs().clone(),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(repair.run());
         Ok(Following {
             chain,
-            ports: Ports {
-                inputs,
-                gossip,
-                notes,
-            },
-            tasks: JoinSet::new(),
+            ports,
+            tasks,
             follower: tokio::spawn(follower.run()),
             stop,
             threads: Threads {

@@ -54,7 +54,8 @@ pub struct Wanted {
 /// The wanted blocks of an answer, each with its finalization if it came along.
 ///
 /// They are certified by a validator set of `epochs`; or, where the certificate's epoch is not among them, linked by their
-/// hashes to the own block above, which was certified when it was archived.
+/// hashes to the own block above, which was certified when it was archived. So no block that ends an epoch is taken: it
+/// must be archived with its finalization, and nobody here could tell whether that is one.
 ///
 /// # Errors
 /// [`Bad`]: but for [`Bad::Epoch`], the peer sent what no honest one sends.
@@ -95,6 +96,9 @@ fn linked(response: SyncResp, wanted: &Wanted) -> Option<Vec<(Block, Option<Cert
     let mut blocks = response.blocks.into_vec();
     blocks.retain(|block| block.header.height <= wanted.last);
     let end = blocks.last()?.block_ref();
+    if blocks.iter().any(|block| block.header.flags.is_seal()) {
+        return None;
+    }
     let follows = |(below, block): (&Block, &Block)| {
         block.header.parent == below.hash()
             && below.header.height.next() == Some(block.header.height)

@@ -4,12 +4,14 @@
 //! that stand when the repair is done are told to the node that starts then ([`Early::up`]).
 
 use super::calendar::Calendar;
-use super::{Connected, Desk, Repair, check};
+use super::{Connected, Desk, Question, Repair, check};
 use crate::config::Config;
+use crate::gossip;
 use crate::network::{Handle, Inbound, Receivers};
-use crate::recovery::{self, Owner, RecoveryError};
+use crate::recovery::{self, RecoveryError};
 use crate::storage::restarts::Restarts;
 use consensus::{Message, Peer};
+use ledger::tip::Founding;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -46,8 +48,13 @@ impl Early {
     ///
     /// # Errors
     /// [`RecoveryError`] if the archive cannot be opened.
-    pub async fn repair(&mut self, config: &Config, owner: &Owner) -> Result<u64, RecoveryError> {
-        let (data, archive) = recovery::open_damaged(config, owner)?;
+    pub async fn repair(
+        &mut self,
+        config: &Config,
+        founding: &Founding,
+        question: Question,
+    ) -> Result<u64, RecoveryError> {
+        let (data, archive) = recovery::open_damaged(config, founding)?;
         let desk = Desk::default();
         let up = Arc::clone(&self.up);
         let connected: Connected = Arc::new(move || {
@@ -58,11 +65,12 @@ impl Early {
             archive: archive.reader(),
             repairer: archive.repairer(),
             calendar: Calendar {
-                founding: owner.founding.clone(),
-                restarts: Arc::new(Restarts::load(&data.archive(), &owner.founding)?),
-                known: Arc::new([check::first_epoch(&owner.founding)]),
+                founding: founding.clone(),
+                restarts: Arc::new(Restarts::load(&data.archive(), founding)?),
+                known: Arc::new([check::first_epoch(founding)]),
             },
             mesh: Arc::new(self.mesh.clone()),
+            question,
             connected,
             desk: desk.clone(),
         };
@@ -79,19 +87,11 @@ impl Early {
                 biased;
                 () = &mut work => break,
                 inbound = self.receivers.consensus.recv() => match inbound {
-                    Some(Inbound::Up(peer)) => self.note(peer, BTreeSet::insert),
-                    Some(Inbound::Down(peer)) => self.note(peer, |up, peer| up.remove(&peer)),
-                    Some(Inbound::Frame { .. } | Inbound::RoundTrip { .. } | Inbound::Observer(_)) => {}
+                    Some(inbound) => self.hear(inbound, &desk),
                     None => break,
                 },
                 inbound = self.receivers.bulk.recv() => match inbound {
-                    Some(Inbound::Frame { from, bytes, .. }) => {
-                        if let Ok(Message::SyncResp(response)) = Message::decode(&bytes) {
-                            // What nobody asked for is dropped.
-                            drop(desk.take(&from, response));
-                        }
-                    }
-                    Some(_) => {}
+                    Some(inbound) => self.hear(inbound, &desk),
                     None => break,
                 },
             }
@@ -100,8 +100,32 @@ impl Early {
         Ok(desk.repaired())
     }
 
+    fn hear(&self, inbound: Inbound, desk: &Desk) {
+        match inbound {
+            Inbound::Up(peer) => self.note(peer, BTreeSet::insert),
+            Inbound::Down(peer) => self.note(peer, |up, peer| up.remove(&peer)),
+            Inbound::Frame { from, bytes, .. } => answered(desk, &from, &bytes),
+            Inbound::RoundTrip { .. } | Inbound::Observer(_) => {}
+        }
+    }
+
     fn note(&self, peer: Peer, change: impl FnOnce(&mut BTreeSet<Peer>, Peer) -> bool) {
         let mut up = self.up.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut up, peer);
+    }
+}
+
+/// Only what may be an answer is decoded; what nobody asked for is dropped.
+fn answered(desk: &Desk, from: &Peer, bytes: &[u8]) {
+    if bytes
+        .first()
+        .copied()
+        .is_some_and(gossip::Message::is_gossip)
+    {
+        if let Ok(gossip::Message::Range(range)) = gossip::Message::decode(bytes) {
+            drop(desk.take_range(from, range));
+        }
+    } else if let Ok(Message::SyncResp(response)) = Message::decode(bytes) {
+        drop(desk.take(from, response));
     }
 }

@@ -11,7 +11,7 @@ mod reader;
 mod repair;
 mod scan;
 
-pub use reader::{Away, Hole, Part, ReadError, Reader};
+pub use reader::{Away, Hole, Part, ReadError, Reader, Stand};
 pub use repair::{RepairError, Repairer};
 
 use super::Fatal;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::driver::serve;
 use crate::repair::calendar::Calendar;
-use crate::repair::{Desk, Repair, check};
+use crate::repair::{Desk, Question, Repair, check};
 use crate::storage::archive::{ReadError, Reader};
 use crate::storage::restarts::Restarts;
 use consensus::Message;
@@ -90,14 +90,6 @@ impl Network {
         archive.join(segment_name(number))
     }
 
-    fn owner(&self, at: u16) -> Owner {
-        Owner {
-            founding: self.founding.clone(),
-            journal: Some(journal(at)),
-            cosigner: testkit::key(at, Purpose::Cosigner).key(),
-        }
-    }
-
     async fn with_blocks(count: u32) -> Self {
         let network = Self::start().await;
         let mut last = Height(0);
@@ -124,7 +116,7 @@ async fn liars_are_passed_over_and_every_kind_of_damage_is_repaired() {
         network.stop(at).await;
     }
     let config = |at: u16| config(network.dirs[usize::from(at)].path());
-    let (data, whole) = recovery::open_damaged(&config(1), &network.owner(1)).unwrap();
+    let (data, whole) = recovery::open_damaged(&config(1), &network.founding).unwrap();
     let last = whole.reader().parts().last().unwrap().number;
     assert!(last > 6, "{last} segments are too few");
     // A payload, a frame's header, a segment's header, a whole segment, and the last one.
@@ -134,7 +126,7 @@ async fn liars_are_passed_over_and_every_kind_of_damage_is_repaired() {
     std::fs::write(network.segment(0, 4), [7; 700]).unwrap();
     flip(&network.segment(0, last), 50);
     let damaged = std::fs::read(network.segment(0, 2)).unwrap();
-    let (locked, archive) = recovery::open_damaged(&config(0), &network.owner(0)).unwrap();
+    let (locked, archive) = recovery::open_damaged(&config(0), &network.founding).unwrap();
     let reader = archive.reader();
     reader.condemn_all();
     let found: Vec<u64> = reader.holes().iter().map(|hole| hole.segment).collect();
@@ -170,6 +162,7 @@ async fn liars_are_passed_over_and_every_kind_of_damage_is_repaired() {
             desk: desk.clone(),
             disconnected: Arc::clone(&disconnected),
         }),
+        question: Question::Sync,
         connected: Arc::new(move || all.clone()),
         desk: desk.clone(),
     };

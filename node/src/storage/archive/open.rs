@@ -240,13 +240,7 @@ impl Opening<'_> {
         runs: Vec<Run>,
     ) -> Result<(), OpenError> {
         let header = start.header;
-        let whole = start.is_damaged.then(|| Hole {
-            segment: header.number,
-            offset: 0,
-            first: header.first,
-            last: Height(header.first.0.saturating_sub(1)),
-            source: FrameError::SegmentHeader,
-        });
+        let whole = start.is_damaged.then(|| Hole::of_header(&header));
         let holes = runs.into_iter().map(|run| Hole {
             segment: header.number,
             offset: run.offset,

@@ -7,7 +7,7 @@ use super::scan::UNREADABLE;
 use super::{Damaged, damaged};
 use crate::storage::files::{self, FileError};
 use ledger::frame::{
-    self, FRAME_HEADER_LEN, FrameError, FrameHeader, Magic, Payload, SegmentHeader,
+    self, FRAME_HEADER_LEN, FrameError, FrameHeader, HEADER_LEN, Magic, Payload, SegmentHeader,
 };
 use ledger::id::Height;
 use std::fmt;
@@ -63,6 +63,17 @@ pub struct Hole {
 }
 
 impl Hole {
+    /// Damage of a segment's own header alone.
+    pub(super) const fn of_header(header: &SegmentHeader) -> Self {
+        Self {
+            segment: header.number,
+            offset: 0,
+            first: header.first,
+            last: Height(header.first.0.saturating_sub(1)),
+            source: FrameError::SegmentHeader,
+        }
+    }
+
     /// How many blocks cannot be read.
     pub const fn blocks(&self) -> u64 {
         self.last.0.saturating_add(1).saturating_sub(self.first.0)
@@ -137,8 +148,19 @@ pub struct Part {
     pub number: u64,
     /// Its file.
     pub file: Arc<File>,
+    /// Where that is.
+    pub path: PathBuf,
     /// Its blocks: the first, and the one behind the last.
     pub blocks: (Height, Height),
+}
+
+/// What a segment's own header was found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stand {
+    /// As it was written.
+    Whole,
+    /// Not: it is entered into the holes.
+    Damaged,
 }
 
 /// A block cannot be read.
@@ -300,6 +322,7 @@ impl Reader {
                 Content::Here { file, .. } => Some(Part {
                     number: segment.header.number,
                     file: Arc::clone(file),
+                    path: segment.path.clone(),
                     blocks: (segment.header.first, segment.end()),
                 }),
                 Content::Away { .. } => None,
@@ -316,6 +339,42 @@ impl Reader {
     pub fn condemn(&self, height: Height) -> Option<Damaged> {
         let place = self.place(height).ok()??;
         Some(self.spoiled(&place, height, FrameError::Checksum(height)))
+    }
+
+    /// Reads a segment's own header again. A damaged one costs no block as long as the node runs, and is written again
+    /// like one.
+    ///
+    /// # Errors
+    /// [`FileError`] if the file system says no.
+    pub fn check_header(&self, part: &Part) -> Result<Stand, FileError> {
+        let mut bytes = [0; HEADER_LEN];
+        let read = files::read_exact_at(&part.file, &part.path, &mut bytes, 0);
+        let found = match read {
+            Err(error) if !error.is_unreadable() => return Err(error),
+            Err(_unreadable) => None,
+            Ok(()) => SegmentHeader::decode(&bytes).ok(),
+        };
+        let mut segments = self.lock_mut();
+        let same = |segment: &&mut Segment| segment.header.number == part.number;
+        if let Some(segment) = segments.iter_mut().find(same)
+            && found.as_ref() != Some(&segment.header)
+            && let Content::Here { file, holes, .. } = &mut segment.content
+            // The file may have been replaced since it was read.
+            && Arc::ptr_eq(file, &part.file)
+        {
+            let hole = Hole::of_header(&segment.header);
+            if !holes.contains(&hole) {
+                holes.insert(0, hole);
+                drop(segments);
+                tracing::error!(
+                    segment = part.number,
+                    "the archive is damaged: this segment's header is written again"
+                );
+                self.0.found.notify_one();
+            }
+            return Ok(Stand::Damaged);
+        }
+        Ok(Stand::Whole)
     }
 
     /// Reads every block that is here, so that all damage is known.
