@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tests::binaries::command;
 use tests::running::{Running, wait_for};
 use tests::{campaign, http, synthetic};
@@ -44,6 +45,37 @@ fn after_a_kill_the_index_goes_on_and_a_damaged_one_is_made_again() {
     assert!(log.contains(MADE_AGAIN) && !log.contains(GOES_ON), "{log}");
     running.becomes_provable(1);
     campaign::agree(&running.network).unwrap();
+}
+
+/// A node that is killed under load finds a checkpoint that is seconds old, not one from before the load.
+#[test]
+fn under_load_without_a_pause_the_kept_checkpoint_keeps_up() {
+    let running = Running::with_nodes(&ALL);
+    let file = running.dir(1).join("data/checkpoint");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for at in [0, 2, 3] {
+            let (running, stop) = (&running, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    running.becomes_provable(at);
+                }
+            });
+        }
+        let mut kept = Vec::new();
+        let kept_up = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait_for("three checkpoints are kept meanwhile", || {
+                let now = fs::read(&file).ok()?;
+                if kept.last() != Some(&now) {
+                    kept.push(now);
+                }
+                (kept.len() >= 3).then_some(())
+            });
+        }));
+        // The load ends, whatever came of it.
+        stop.store(true, Ordering::Relaxed);
+        kept_up.expect("checkpoints are kept");
+    });
 }
 
 /// Blocks that take some seconds to execute.
