@@ -15,7 +15,7 @@
 //! - what travels: [`gossip`], [`network`] behind [`mesh`]
 //! - what is kept: [`storage`]
 //! - what is asked: [`api`], [`receipts`]
-//! - what is watched: [`metrics`]
+//! - what is watched: [`metrics`]; what is spared: [`arenas`]
 
 #[cfg(planted_bugs)]
 compile_error!("planted bugs are for the simulator alone: no node is built with them");
@@ -23,6 +23,7 @@ compile_error!("planted bugs are for the simulator alone: no node is built with 
 pub mod admission;
 pub mod api;
 pub mod archivist;
+pub mod arenas;
 pub mod chain;
 pub mod clock;
 pub mod commands;

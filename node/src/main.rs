@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use ledger::restart::Memory;
+use node::arenas;
 use node::commands::{Failure, backup, check_index, export, init, reindex, restart, run, status};
 use node::exit::{Chain, Exit};
 use node::identity::Duty;
@@ -196,6 +197,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         }
         Command::Reindex { dir } => {
             run::start_log(run::LogFormat::Text);
+            arenas::have_one();
             let made = reindex::reindex(&dir)?;
             let (height, size) = (made.height, made.log_size);
             say(&format!(

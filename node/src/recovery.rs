@@ -460,7 +460,7 @@ pub fn reindex(config: &Config, founding: &Founding) -> Result<Reindexed, Recove
         max_unproved: config.receipts.max_unproved_blocks,
         stop: CancellationToken::new(),
     };
-    let states = rebuild.states(&mut |_| ())?;
+    let states = rebuild.states_to_close()?;
     states.index().close()?;
     log.checkpoint()?;
     let tip = states.final_tip();

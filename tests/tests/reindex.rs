@@ -142,3 +142,23 @@ fn while_the_index_is_made_blocks_and_tiles_are_served_and_the_rest_says_why_not
     let log = newest_log(&running, 0);
     assert!(!log.contains(MADE_AGAIN), "{log}");
 }
+
+/// The setting's effect is a figure (docs/performance.md): the peak with ten million records.
+#[test]
+fn reindex_begins_once_more_with_one_arena_for_its_memory() {
+    let running = Running::founded();
+    synthetic::fill(&running.network, 0, RECORDS, |_| ()).unwrap();
+    let mut reindex = command("nachweis-node").unwrap();
+    reindex.arg("reindex").arg("--dir").arg(running.dir(0));
+    reindex.env_remove("MALLOC_ARENA_MAX");
+    let mut reindex = reindex.spawn().unwrap();
+    let environ = format!("/proc/{}/environ", reindex.id());
+    let setting = wait_for("reindex began once more", || {
+        let environment = fs::read(&environ).ok()?;
+        let mut entries = environment.split(|byte| *byte == 0);
+        let entry = entries.find(|entry| entry.starts_with(b"MALLOC_ARENA_MAX="))?;
+        Some(entry.to_vec())
+    });
+    assert_eq!(setting, b"MALLOC_ARENA_MAX=1");
+    assert!(reindex.wait().unwrap().success());
+}

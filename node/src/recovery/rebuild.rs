@@ -50,36 +50,53 @@ pub(super) struct Rebuild<'a> {
 }
 
 impl Rebuild<'_> {
-    /// `begun` is told when it takes long.
+    /// The states to go on with. `begun` is told when it takes long.
     pub(super) fn states(
         &self,
         begun: &mut dyn FnMut(Arc<Making>),
     ) -> Result<States, RecoveryError> {
+        let (index, base, start) = self.filled(begun)?;
+        let index = match start {
+            Start::Kept => index,
+            Start::Empty => self.reopen(&index)?,
+        };
+        self.replayed(index, base)
+    }
+
+    /// The states to close again: an index of ten million entries takes 500 MB to open, hence it stays as it was made.
+    pub(super) fn states_to_close(&self) -> Result<States, RecoveryError> {
+        let (index, base, _) = self.filled(&mut |_| ())?;
+        self.replayed(index, base)
+    }
+
+    fn filled(
+        &self,
+        begun: &mut dyn FnMut(Arc<Making>),
+    ) -> Result<(Index, Tip, Start), RecoveryError> {
         let opened = Index::open(&self.dir, self.founding.chain(), self.cache)?;
         let kept = match opened.start {
             Start::Kept => self.base(&opened.index)?,
             Start::Empty => None,
         };
-        let (index, base) = match kept {
-            Some(base) => {
-                let base = self.fill_or_close(&opened.index, (base, None), begun)?;
-                (opened.index, base)
-            }
-            None => {
-                let index = if opened.start == Start::Kept {
-                    tracing::warn!("the index does not fit the archive: it is made again");
-                    drop(opened.index);
-                    // Its marker is gone since it was opened: it is thrown away.
-                    Index::open(&self.dir, self.founding.chain(), self.cache)?.index
-                } else {
-                    opened.index
-                };
-                let seen = Seen::new(self.log.size().0.saturating_mul(2));
-                let base = self.begin(&index)?;
-                let base = self.fill_or_close(&index, (base, Some(seen)), begun)?;
-                (self.reopen(&index)?, base)
-            }
+        if let Some(base) = kept {
+            let base = self.fill_or_close(&opened.index, (base, None), begun)?;
+            return Ok((opened.index, base, Start::Kept));
+        }
+        let index = if opened.start == Start::Kept {
+            tracing::warn!("the index does not fit the archive: it is made again");
+            drop(opened.index);
+            // Its marker is gone since it was opened: it is thrown away.
+            Index::open(&self.dir, self.founding.chain(), self.cache)?.index
+        } else {
+            opened.index
         };
+        let seen = Seen::new(self.log.size().0.saturating_mul(2));
+        let base = self.begin(&index)?;
+        let base = self.fill_or_close(&index, (base, Some(seen)), begun)?;
+        Ok((index, base, Start::Empty))
+    }
+
+    fn replayed(&self, index: Index, base: Tip) -> Result<States, RecoveryError> {
         let states = States::new(index, base);
         self.replay(&states)?;
         Ok(states)

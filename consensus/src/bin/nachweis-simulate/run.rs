@@ -94,7 +94,7 @@ pub(crate) fn rest(world: &mut World) -> Result<(), Failure> {
         world.run_until(world.now + SETTLE)?;
     }
     let (mut before, mut after) = quiet(world)?;
-    if before != after && (0..world.plan.n).any(|node| world.plan.loses_journal(node)) {
+    if before != after && world.plan.has_rejoins() {
         // Whoever has answered a rejoin has work for so long, even if the others have given up.
         world.run_until(world.now + ESCORT * world.plan.timing.delta_max_ms)?;
         (before, after) = quiet(world)?;
