@@ -20,6 +20,7 @@ use tests::failing_disk::{self, Breadth, Fault};
 use tests::http;
 use tests::load::{self, Maker};
 use tests::low_disk::LowDisk;
+use tests::observer::Observer;
 use tests::replay;
 use tests::running::{Running, wait_for};
 
@@ -459,4 +460,51 @@ fn every_write_of_a_commit_may_fail_and_the_restart_is_clean_slow() {
         assert!(ended, "a node went on after a failed call on {file}");
         assert!(cases.iter().any(|case| case.point.file == file), "{file}");
     }
+}
+
+#[test]
+fn an_observers_archive_is_scrubbed_and_repaired_as_a_validators_is() {
+    let running = network();
+    let mut observer = Observer::make(&running.network, 0, "observer").unwrap();
+    let keys = [("segment_bytes", "4096"), ("scrub_pause_s", "0")];
+    observer.configure(&keys).unwrap();
+    observer.start().unwrap();
+    let height = running.status(0)["height"].as_u64().unwrap();
+    wait_for("the observer has all blocks", || {
+        (observer.number("height")? >= height).then_some(())
+    });
+    let folder = observer.dir.join("data/archive");
+    spoil(&folder, &[7]);
+    wait_for("the flip is found and repaired", || {
+        is_whole(observer.api, 1)
+    });
+    let metrics = get(observer.api, "/metrics").text();
+    for line in [
+        "nachweis_repaired_blocks_total 1",
+        "nachweis_archive_damaged_blocks 0",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{metrics}");
+    }
+    assert!(!metrics.contains("nachweis_scrub_findings_total 0"));
+
+    // What a start needs is fetched before it serves.
+    observer.kill();
+    spoil(&folder, &[1, 2]);
+    fs::remove_dir_all(observer.dir.join("data/index")).unwrap();
+    fs::remove_dir_all(observer.dir.join("data/log")).unwrap();
+    observer.start().unwrap();
+    wait_for("all is repaired", || is_whole(observer.api, 2));
+    wait_for("the observer has all blocks again", || {
+        (observer.number("height")? >= height).then_some(())
+    });
+    for height in 1..=20 {
+        assert_eq!(block(observer.api, height), block(running.api(0), height));
+    }
+    // It asked for nothing that an observer may not ask for, and follows.
+    assert_eq!(running.metric(0, "nachweis_offences_total"), 0);
+    running.becomes_provable(0);
+    let size = running.status(0)["provable_size"].as_u64();
+    wait_for("the observer follows", || {
+        (observer.number("provable_size") >= size).then_some(())
+    });
 }

@@ -8,9 +8,9 @@ use ledger::id::Height;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Blocks of one portion …
-const BLOCKS: usize = 64;
+const BLOCKS: usize = 32;
 /// … and their bytes, but for the last.
-const BYTES: usize = 1 << 20;
+const BYTES: usize = 1 << 18;
 /// More workers than this are of no use: the blocks are executed one after the other.
 const MAX_WORKERS: usize = 8;
 

@@ -553,11 +553,12 @@ impl Plan {
         (0..self.n).all(|node| self.clock_jumps(node))
     }
 
-    /// Whether at most f of these are faulty.
+    /// Whether at most f of these are byzantine, and, if the run is to go on, at most f faulty.
     fn stands(&self, members: &[usize]) -> bool {
         let faulty = members.iter().filter(|member| self.is_faulty(**member));
+        let byzantine = members.iter().filter(|member| !self.is_honest(**member));
         let f = (members.len() - 1) / 3;
-        members.len() >= 4 && (!self.is_live || faulty.count() <= f)
+        members.len() >= 4 && byzantine.count() <= f && (!self.is_live || faulty.count() <= f)
     }
 }
 
