@@ -2,7 +2,7 @@
 //!
 //! It gives threads that allocate at the same time an arena each, up to eight for every core, and hardly gives one back. A
 //! block on its way into the index is read by one thread, opened by another, executed by a third and written by a fourth:
-//! so each arena grows to what was ever in use at once. With one, making the index holds a quarter less and takes an eighth more of the
+//! so each arena grows to what was ever in use at once. With one, making the index holds a fifth less and takes an eighth more of the
 //! processor (docs/performance.md). The allocator reads its settings before `main` and never
 //! again, hence a program that wants one arena begins once more.
 

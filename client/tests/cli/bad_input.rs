@@ -109,7 +109,10 @@ fn a_node_that_is_down_hangs_or_is_no_node_is_could_not_tell() {
             Behaviour::Fails(500),
             "could not reach a node: http://NODE answered 500 Internal Server Error",
         ),
-        (Behaviour::Fails(503), "nothing became final in 2 s"),
+        (
+            Behaviour::Fails(503),
+            "the node took no submission in 2 s: told to fail",
+        ),
         (
             Behaviour::OtherProgram,
             "the answer of http://NODE is not understood",
