@@ -293,12 +293,8 @@ impl<'a> Process<'a> {
         let recover = recover(config, self.identity, &founding, how, |meanwhile| {
             recovery::recover_meanwhile(config, owner, meanwhile)
         });
-        let started = tokio::select! {
-            started = recover => match started {
-                Err(RunError::Recovery(RecoveryError::Stopped)) => return Ok(Next::Stop),
-                started => started?,
-            },
-            () = self.told_to_stop() => return Ok(Next::Stop),
+        let Some(started) = self.unless_stopped(recover).await? else {
+            return Ok(Next::Stop);
         };
         let Started {
             recovered,
@@ -349,6 +345,20 @@ impl<'a> Process<'a> {
         next
     }
 
+    /// What is recovered, unless the process is told to stop meanwhile.
+    async fn unless_stopped<T>(
+        &mut self,
+        recovering: impl Future<Output = Result<T, RunError>>,
+    ) -> Result<Option<T>, RunError> {
+        tokio::select! {
+            recovered = recovering => match recovered {
+                Err(RunError::Recovery(RecoveryError::Stopped)) => Ok(None),
+                recovered => recovered.map(Some),
+            },
+            () = self.told_to_stop() => Ok(None),
+        }
+    }
+
     /// Follows the others.
     async fn follow(&mut self, mode: (Until, Files)) -> Result<Next, RunError> {
         let founding = self.founding.clone();
@@ -356,12 +366,8 @@ impl<'a> Process<'a> {
         let recover = recover(config, self.identity, &founding, how, |meanwhile| {
             recovery::recover_chain(config, &founding, meanwhile)
         });
-        let started = tokio::select! {
-            started = recover => match started {
-                Err(RunError::Recovery(RecoveryError::Stopped)) => return Ok(Next::Stop),
-                started => started?,
-            },
-            () = self.told_to_stop() => return Ok(Next::Stop),
+        let Some(started) = self.unless_stopped(recover).await? else {
+            return Ok(Next::Stop);
         };
         let Started {
             recovered,

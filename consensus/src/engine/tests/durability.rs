@@ -432,8 +432,8 @@ fn a_starting_node_is_told_its_votes_and_whether_it_lives_elsewhere() {
     assert!(!ask(&mut bench, 5).other_instance, "a restart in between");
 }
 
-#[test]
-fn evidence_comes_out_again_after_a_restart_and_not_twice_in_one_process() {
+/// A validator that has voted for two blocks of a view; the second one.
+fn contradicted() -> (Bench, u16, BlockRef) {
     let mut bench = Bench::follower();
     let signer = bench.others()[0];
     bench.vote(signer, Notarize, 1, A).unwrap();
@@ -442,7 +442,13 @@ fn evidence_comes_out_again_after_a_restart_and_not_twice_in_one_process() {
         ..A
     };
     bench.vote(signer, Notarize, 1, other).unwrap();
-    let mut bench = restarted(bench.records.clone());
+    (bench, signer, other)
+}
+
+#[test]
+fn evidence_comes_out_again_after_a_restart_and_not_twice_in_one_process() {
+    let (bench, signer, other) = contradicted();
+    let mut bench = restarted(bench.records);
     bench.begin();
     let is_evidence = |output: &&Output| matches!(output, Output::Evidence { .. });
     let count = |bench: &Bench| bench.outputs.iter().filter(is_evidence).count();
@@ -455,16 +461,9 @@ fn evidence_comes_out_again_after_a_restart_and_not_twice_in_one_process() {
 /// Found by seed 3,287,546: each start from a journal whose pruning was cut off doubled the evidence in it.
 #[test]
 fn evidence_that_the_journal_holds_twice_is_kept_once() {
-    let mut bench = Bench::follower();
-    let signer = bench.others()[0];
-    bench.vote(signer, Notarize, 1, A).unwrap();
-    let other = BlockRef {
-        height: Height(2),
-        ..A
-    };
-    bench.vote(signer, Notarize, 1, other).unwrap();
+    let (bench, ..) = contradicted();
     let needed = bench.engine.snapshot().unwrap();
-    let half_pruned = [bench.records.clone(), needed].concat();
+    let half_pruned = [bench.records, needed].concat();
     let mut restarted = restarted(half_pruned);
     restarted.begin();
     let is_evidence = |record: &&Record| matches!(record, Record::Evidence { .. });
