@@ -436,11 +436,6 @@ impl Plan {
         faults.any(|(_, fault)| matches!(fault, Fault::Lose { node: loses, .. } if *loses == node))
     }
 
-    /// Whether a key may have to rejoin: its journal is lost, or is older than what its other computer has voted.
-    pub(crate) fn has_rejoins(&self) -> bool {
-        !self.doubles.is_empty() || (0..self.validators()).any(|node| self.loses_journal(node))
-    }
-
     /// Second computers come last.
     fn place_doubles(&mut self) {
         for (number, double) in self.doubles.iter().enumerate() {

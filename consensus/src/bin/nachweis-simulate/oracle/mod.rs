@@ -42,6 +42,8 @@ pub(crate) struct Oracle {
     pub(crate) evidence: u64,
     /// Proposals by ids that honest validators sent.
     pub(crate) compact: u64,
+    /// Answers that honest validators gave to keys that rejoin.
+    pub(crate) rejoins: u64,
     /// Nodes whose journal was lost.
     forgetful: BTreeSet<usize>,
     anchor_view: bool,
@@ -64,6 +66,7 @@ impl Oracle {
             written: 0,
             evidence: 0,
             compact: 0,
+            rejoins: 0,
             forgetful: BTreeSet::new(),
             anchor_view: plan.rules.anchor_interval_ms > 0,
         }
@@ -139,6 +142,7 @@ impl Oracle {
                 self.certificates.seen(roster, &response.certificate)?;
             }
             Message::RejoinResp(answer) => {
+                self.rejoins += 1;
                 if let Some(certificate) = &answer.entry {
                     durable.allows_certificate(node, certificate)?;
                     self.certificates.seen(roster, certificate)?;

@@ -7,7 +7,6 @@ use crate::crypto::fold;
 use crate::filter::{Fate, Kind};
 use crate::node::Landed;
 use crate::plan::Weather;
-use crate::violation::Failure;
 use consensus::Message;
 use ledger::hash::{BlockHash, Hash};
 use ledger::header::BlockRef;
@@ -62,19 +61,6 @@ impl World {
             self.plan.load.push((at, node));
             self.queue.plan(at, Happening::Submit { node });
         }
-    }
-
-    /// Runs until a node has committed so many records. True if it has in time.
-    pub(crate) fn run_until_committed(
-        &mut self,
-        node: usize,
-        count: usize,
-        deadline: Time,
-    ) -> Result<bool, Failure> {
-        self.run(deadline, |world| {
-            let process = world.nodes[node].process.as_ref();
-            process.is_some_and(|process| process.application.count() >= count)
-        })
     }
 
     /// A byzantine validator shows two votes of the current view that exclude each other to one node alone.

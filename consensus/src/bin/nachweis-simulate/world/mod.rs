@@ -267,10 +267,11 @@ impl World {
     }
 
     /// A record is submitted to a node, which pushes it to all.
-    pub(crate) fn submit(&mut self, node: usize) {
+    pub(crate) fn submit(&mut self, node: usize) -> Item {
         let record = Item::Record(Record::submit(self.records));
         self.records += 1;
         self.push(node, record);
+        record
     }
 
     /// An item comes in at one node, which pushes it to all.
