@@ -237,7 +237,8 @@ impl<V: StateView + ?Sized> StateView for Overlay<'_, V> {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct MemoryState {
     all: Effects,
-    history: BTreeMap<DocumentId, Vec<LeafIndex>>,
+    /// A set, not a list for each document: most documents have one record for ever.
+    history: BTreeSet<(DocumentId, LeafIndex)>,
     windows: BTreeSet<(TimeMs, SubmissionHash)>,
 }
 
@@ -249,9 +250,7 @@ impl MemoryState {
 
     /// Writes the effects of a block with this time.
     pub fn apply(&mut self, mut effects: Effects, time_ms: TimeMs) {
-        for (document, index) in effects.history.drain(..) {
-            self.history.entry(document).or_default().push(index);
-        }
+        self.history.extend(effects.history.drain(..));
         for (hash, inclusion) in &effects.submissions {
             self.windows.insert((inclusion.not_after_ms, *hash));
         }
@@ -266,8 +265,9 @@ impl MemoryState {
     }
 
     /// Log indices of the records about a document, ascending.
-    pub fn history(&self, id: &DocumentId) -> &[LeafIndex] {
-        self.history.get(id).map_or(&[], Vec::as_slice)
+    pub fn history(&self, id: &DocumentId) -> impl Iterator<Item = LeafIndex> {
+        let (first, last) = ((*id, LeafIndex(0)), (*id, LeafIndex(u64::MAX)));
+        self.history.range(first..=last).map(|(_, index)| *index)
     }
 
     /// Every registered document, ascending by id.

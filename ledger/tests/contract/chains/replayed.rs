@@ -80,12 +80,7 @@ impl Script {
         let at = self.below(self.documents.len());
         let (authority, label) = self.documents[at].clone();
         let document = document(&chain.founding, authority, &label);
-        let prev = chain
-            .state
-            .history(&document)
-            .last()
-            .copied()
-            .unwrap_or_default();
+        let prev = chain.state.history(&document).last().unwrap_or_default();
         let records = match self.below(4) {
             0 => vec![Record::Revoke {
                 document,
