@@ -290,7 +290,7 @@ fn stop_for_restart(dir: &Path, admin: &Path, out: &Path) -> Result<(), Failure>
         say("its journal was lost: it counts among the faulty reporters");
     }
     say(&format!(
-        "next: give {} to whoever runs nachweis-genesis restart; do not run the node until its file is installed",
+        "next: give {} to whoever runs nachweis-genesis restart; install its file here before this node votes again",
         out.display()
     ));
     Ok(())
@@ -307,6 +307,10 @@ fn install_restart(dir: &Path, file: &Path) -> Result<(), Failure> {
         say(
             "its journal was lost and its report is not in the file: it votes once it has rejoined",
         );
+    }
+    say("fingerprint of the restart file, the same at every operator:");
+    for line in installed.fingerprint.to_string().lines() {
+        say(&format!("  {line}"));
     }
     say(&format!("next: nachweis-node run --dir {shown}"));
     Ok(())

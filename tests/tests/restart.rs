@@ -260,6 +260,13 @@ fn install(running: &Running, desk: &Desk, at: usize) {
     let told = done("nachweis-node", &install);
     assert!(told.contains("goes on in epoch 1"), "{told}");
     assert_eq!(told.contains("once it has rejoined"), at == 3, "{told}");
+    // What operators compare is shown by whoever has the file, not only by who made it.
+    let shown = done("nachweis-genesis", &["show", &file]);
+    let (_, fingerprint) = shown.split_once("fingerprint:\n").unwrap();
+    assert!(
+        fingerprint.lines().count() == 2 && told.contains(fingerprint),
+        "{told}{shown}"
+    );
     // Once more changes nothing.
     done("nachweis-node", &install);
     let report = desk.path("2.report");

@@ -12,12 +12,12 @@ use crate::storage::restarts::Restarts;
 use consensus::{JournalState, Record};
 use genesis::keyfile::{KeyFile, KeyFileError};
 use genesis::restart::{MAX_BLOCK_BYTES, MAX_BLOCKS, ReportFile, RestartBundle, RestartFileError};
-use ledger::block::Block;
+use genesis::words::Fingerprint;
 use ledger::certificate::Certificate;
 use ledger::frame::Payload;
 use ledger::genesis::Purpose;
 use ledger::hash::{BlockHash, Hash};
-use ledger::header::{BlockRef, Header};
+use ledger::header::BlockRef;
 use ledger::id::{Epoch, Height, View};
 use ledger::restart::{
     Base, Memory, RESTART_VERSION, Report, Restart, RestartError, Statement, Top,
@@ -148,6 +148,8 @@ pub struct Installed {
     pub epoch: Epoch,
     /// The block that it goes on from.
     pub anchor: BlockRef,
+    /// What operators compare.
+    pub fingerprint: Fingerprint,
     /// Whether the node votes at once.
     pub votes: Votes,
 }
@@ -318,6 +320,7 @@ impl Known {
 }
 
 fn stop_node(dir: &Path, admin: &Path, out: &Path) -> Result<Stopped, RestartCommandError> {
+    ReportFile::check_place(out)?;
     let (identity, mut recovered) = open(dir)?;
     let admin = KeyFile::load(admin, Purpose::Admin)?;
     if recovered.chain.founding.admin(identity.authority) != Some(admin.key()) {
@@ -530,6 +533,7 @@ fn install_file(dir: &Path, file: &Path) -> Result<Installed, RestartCommandErro
     Ok(Installed {
         epoch: restart.epoch().epoch,
         anchor: restart.anchor(),
+        fingerprint: bundle.fingerprint(),
         votes: if lost {
             Votes::AfterRejoin
         } else {
@@ -597,10 +601,10 @@ fn missing_blocks(
     }
     let mut frames = Vec::new();
     let mut at = tip.block_ref();
-    for payload in &*bundle.blocks {
-        let Some(header) = header_of(payload).filter(|header| header.height > held) else {
+    for (header, payload) in bundle.blocks_to(restart)? {
+        if header.height <= held {
             continue;
-        };
+        }
         if header.parent != at.hash || Some(header.height) != at.height.next() {
             // The first block above this node's end must be its child: else something final is left out.
             let is_next = Some(header.height) == held.next();
@@ -625,10 +629,6 @@ const fn behind(held: Height, anchor: BlockRef) -> RestartCommandError {
         held,
         anchor: anchor.height,
     }
-}
-
-fn header_of(payload: &Payload) -> Option<Header> {
-    Block::decode(&payload.block).ok().map(|block| block.header)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use clap::Parser;
 use genesis::application::Applicant;
 use genesis::ceremony;
 use genesis::container::Container;
+use genesis::words::Fingerprint;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -46,7 +47,7 @@ fn print(container: &Container, path: &Path, out: &mut dyn Write) -> io::Result<
         genesis.authorities.len(),
         validators.count()
     )?;
-    print_fingerprint(genesis, out)?;
+    print_fingerprint(Fingerprint::of(genesis.chain()), out)?;
     writeln!(
         out,
         "Compare the fingerprint with every authority; then each signs."

@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use crate::print_fingerprint;
 use clap::Parser;
 use genesis::container::Founding;
+use genesis::words::Fingerprint;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -30,6 +31,6 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         founding.validators().n(),
         founding.validators().quorum()
     )?;
-    print_fingerprint(genesis, out)?;
+    print_fingerprint(Fingerprint::of(genesis.chain()), out)?;
     Ok(())
 }

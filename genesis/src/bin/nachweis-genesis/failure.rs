@@ -221,7 +221,9 @@ fn restart(error: &RestartFileError) -> u8 {
             io_code(source)
         }
         RestartFileError::Malformed { .. } | RestartFileError::None => exit::USAGE,
-        RestartFileError::OtherBase(_) | RestartFileError::Restart(_) => exit::NOT_GOOD,
+        RestartFileError::OtherBase(_)
+        | RestartFileError::Block { .. }
+        | RestartFileError::Restart(_) => exit::NOT_GOOD,
     }
 }
 

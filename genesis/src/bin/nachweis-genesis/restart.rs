@@ -4,9 +4,7 @@ use crate::failure::Failure;
 use clap::Parser;
 use genesis::container::Founding;
 use genesis::restart::{ReportFile, RestartBundle};
-use genesis::words::Fingerprint;
 use ledger::genesis::Genesis;
-use ledger::hash::ChainId;
 use ledger::id::AuthorityIndex;
 use ledger::restart::Restart;
 use std::io::{self, BufRead as _, Write};
@@ -126,7 +124,8 @@ fn explain(
         restart.lost().len()
     )?;
     writeln!(out, "fingerprint of the restart file:")?;
-    Fingerprint::of(ChainId(restart.hash()))
+    bundle
+        .fingerprint()
         .to_string()
         .lines()
         .try_for_each(|line| writeln!(out, "  {line}"))

@@ -7,22 +7,29 @@ use genesis::application::Applicant;
 use genesis::container::{Container, ContainerError, MAX_CONTAINER};
 use genesis::files;
 use genesis::keyfile::purpose_name;
+use genesis::restart::RestartBundle;
+use genesis::words::Fingerprint;
 use ledger::genesis::{Authority, Genesis};
+use ledger::restart::Memory;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-/// Show what a genesis file or an application says.
+/// Show what a genesis file, an application or a restart file says.
 ///
-/// Signatures and possessions in it are verified; whether a genesis may found a network is for `check`.
+/// Signatures and possessions in a genesis or an application are verified; whether a genesis may found a network is for
+/// `check`, and whether a restart file counts for `nachweis-node install-restart`.
 #[derive(Debug, Parser)]
 #[command(after_help = "Example: nachweis-genesis show genesis.nachweis")]
 pub(crate) struct Args {
-    /// A genesis file or an application.json
+    /// A genesis file, an application.json or a restart file
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
+    if let Ok(bundle) = RestartBundle::load(&args.file) {
+        return print_restart(&bundle, out).map_err(Failure::Output);
+    }
     let bytes =
         files::read_bounded(&args.file, MAX_CONTAINER).map_err(|source| ContainerError::Read {
             path: args.file.clone(),
@@ -37,6 +44,26 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         return print_authority(&application.authority, "", out).map_err(Failure::Output);
     }
     print_genesis(&Container::decode(&bytes)?, out).map_err(Failure::Output)
+}
+
+fn print_restart(bundle: &RestartBundle, out: &mut dyn Write) -> io::Result<()> {
+    let reports = bundle.file.reports();
+    let (number, epoch) = (reports.len(), bundle.file.base().epoch);
+    writeln!(out, "restart file of {number} reports on epoch {epoch}:")?;
+    for report in reports {
+        let said = &report.statement;
+        let memory = match said.memory {
+            Memory::Whole => "",
+            Memory::Lost => "; ITS JOURNAL WAS LOST",
+        };
+        writeln!(
+            out,
+            "  authority #{}: final up to block {}{memory}",
+            said.authority, said.fin.height
+        )?;
+    }
+    writeln!(out, "with {} blocks", bundle.blocks.len())?;
+    print_fingerprint(bundle.fingerprint(), out)
 }
 
 fn print_genesis(container: &Container, out: &mut dyn Write) -> io::Result<()> {
@@ -66,7 +93,7 @@ fn print_genesis(container: &Container, out: &mut dyn Write) -> io::Result<()> {
         };
         print_authority(authority, &format!("#{index} {signed} "), out)?;
     }
-    print_fingerprint(genesis, out)
+    print_fingerprint(Fingerprint::of(genesis.chain()), out)
 }
 
 fn print_authority(authority: &Authority, mark: &str, out: &mut dyn Write) -> io::Result<()> {

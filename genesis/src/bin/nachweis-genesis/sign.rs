@@ -8,6 +8,7 @@ use genesis::ceremony;
 use genesis::container::Container;
 use genesis::files::folder_of;
 use genesis::keyfile::KeyFile;
+use genesis::words::Fingerprint;
 use ledger::genesis::Purpose;
 use ledger::id::AuthorityId;
 use std::io::{self, Write};
@@ -66,7 +67,7 @@ fn print(args: &Args, container: &Container, out: &mut dyn Write) -> io::Result<
     let (signed, of) = (container.signatures().len(), genesis.authorities.len());
     let path = args.out.as_ref().unwrap_or(&args.genesis);
     writeln!(out, "{}: signed by {signed} of {of}", path.display())?;
-    print_fingerprint(genesis, out)?;
+    print_fingerprint(Fingerprint::of(genesis.chain()), out)?;
     let missing = container.missing();
     if missing.is_empty() {
         return writeln!(out, "All have signed.");

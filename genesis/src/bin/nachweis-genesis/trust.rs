@@ -5,6 +5,7 @@ use crate::print_fingerprint;
 use clap::Parser;
 use genesis::container::Founding;
 use genesis::trust;
+use genesis::words::Fingerprint;
 use ledger::receipt::{MaxAge, Trust};
 use std::io::Write;
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let folder = args.out.display();
     writeln!(out, "{folder}/{}: for nachweis", trust::FILE)?;
     writeln!(out, "{folder}/{}: for other tools", trust::POLICY_FILE)?;
-    print_fingerprint(trust.genesis(), out)?;
+    print_fingerprint(Fingerprint::of(trust.genesis().chain()), out)?;
     writeln!(
         out,
         "Whoever gets these files compares the fingerprint with an authority before relying on them."
