@@ -441,7 +441,7 @@ mod tests {
         let gap = [&blocks[..1], &blocks[2..]].concat();
         let turned: Vec<_> = blocks.iter().rev().cloned().collect();
         for wrong in [&gap[..], &turned, &blocks[..3]] {
-            assert!(run_to(anchor, &base, wrong).is_err());
+            run_to(anchor, &base, wrong).unwrap_err();
         }
         assert!(run_to(anchor, &base, &[]).expect("nothing").is_empty());
     }

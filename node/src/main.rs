@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use ledger::restart::Memory;
 use node::arenas;
+use node::commands::restart::LostBlocks;
 use node::commands::{Failure, backup, check_index, export, init, reindex, restart, run, status};
 use node::exit::{Chain, Exit};
 use node::identity::Duty;
@@ -122,16 +123,7 @@ enum Command {
     ///
     /// Example: nachweis-node stop-for-restart --dir node/bamf --admin-key keys/bamf/admin.key bamf.report
     #[command(verbatim_doc_comment)]
-    StopForRestart {
-        /// The node's directory
-        #[arg(long)]
-        dir: PathBuf,
-        /// The authority's admin key, which signs the report
-        #[arg(long)]
-        admin_key: PathBuf,
-        /// File to make
-        out: PathBuf,
-    },
+    StopForRestart(StopForRestart),
     /// Go on in the epoch that a restart file opens
     ///
     /// The node must not be running. Compare the file's fingerprint with the other operators first: all install the same
@@ -154,6 +146,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Parser)]
+struct StopForRestart {
+    /// The node's directory
+    #[arg(long)]
+    dir: PathBuf,
+    /// The authority's admin key, which signs the report
+    #[arg(long)]
+    admin_key: PathBuf,
+    /// Report without the blocks that the journal knows to be final, where no node has them any more: this validator then
+    /// counts as one that has forgotten
+    #[arg(long)]
+    archive_lost: bool,
+    /// File to make
+    out: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -219,13 +227,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         }
         Command::Backup { dir, out } => back_up(&dir, &out),
         Command::Restore { from, dir } => restore(&from, &dir),
-        Command::StopForRestart {
-            dir,
-            admin_key,
-            out,
-        } => {
+        Command::StopForRestart(args) => {
             run::start_log(run::LogFormat::Text);
-            stop_for_restart(&dir, &admin_key, &out)
+            stop_for_restart(&args)
         }
         Command::InstallRestart { dir, file } => {
             run::start_log(run::LogFormat::Text);
@@ -274,8 +278,14 @@ fn back_up(dir: &Path, out: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn stop_for_restart(dir: &Path, admin: &Path, out: &Path) -> Result<(), Failure> {
-    let stopped = restart::stop(dir, admin, out)?;
+fn stop_for_restart(args: &StopForRestart) -> Result<(), Failure> {
+    let StopForRestart { dir, out, .. } = args;
+    let lost = if args.archive_lost {
+        LostBlocks::CountAsForgotten
+    } else {
+        LostBlocks::Refuse
+    };
+    let stopped = restart::stop(dir, &args.admin_key, out, lost)?;
     let certified = stopped.top.map_or_else(
         || "no block with a certificate of this epoch".to_owned(),
         |height| format!("block {height} with a certificate"),
@@ -287,7 +297,12 @@ fn stop_for_restart(dir: &Path, admin: &Path, out: &Path) -> Result<(), Failure>
         stopped.height
     ));
     if stopped.memory == Memory::Lost {
-        say("its journal was lost: it counts among the faulty reporters");
+        say(match lost {
+            LostBlocks::Refuse => "its journal was lost: it counts among the faulty reporters",
+            LostBlocks::CountAsForgotten => {
+                "its journal, or blocks that it knew to be final, were lost: it counts among the faulty reporters"
+            }
+        });
     }
     say(&format!(
         "next: give {} to whoever runs nachweis-genesis restart; install its file here before this node votes again",

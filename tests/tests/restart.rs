@@ -5,7 +5,11 @@
     reason = "a test ends at the first thing that is not as it should be"
 )]
 
+use consensus::Record;
+use genesis::keyfile::KeyFile;
+use ledger::genesis::Purpose;
 use ledger::hash::SubmissionHash;
+use node::storage::journal::Journal;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -91,6 +95,16 @@ impl Desk {
             "nachweis-node",
             &[&arguments[..], &[&self.path(report)]].concat(),
         )
+    }
+
+    /// With the admin key of its own authority.
+    fn stop_with(&self, options: &[&str], at: usize, report: &str) -> Output {
+        let dir = self.path(&format!("node/{}", self.authorities[at]));
+        let key = self.path(&format!("keys/{}/admin.key", self.authorities[at]));
+        let report = self.path(report);
+        let arguments = ["stop-for-restart", "--dir", &dir, "--admin-key", &key];
+        let arguments = [&arguments[..], options, &[&report]].concat();
+        run("nachweis-node", &arguments)
     }
 
     fn assemble(&self, reports: &[&str], out: &str, yes: &[&str]) -> Output {
@@ -217,6 +231,82 @@ fn a_validator_that_rejoined_and_caught_up_no_longer_counts_as_one_that_forgot()
     assert_code(&told, 0);
     let told = String::from_utf8(told.stdout).unwrap();
     assert!(told.contains("Reports say of 0"), "{told}");
+}
+
+/// The archive is gone, and the journal holds no block any more, as after it was pruned.
+fn lose_blocks(dir: &Path) {
+    let key = KeyFile::load(&dir.join("keys/vote.key"), Purpose::Vote).unwrap();
+    let opened = Journal::open(&dir.join("data/journal"), key.journal().unwrap()).unwrap();
+    let (mut journal, mut records) = (opened.journal, opened.records);
+    records.retain(|bytes| !matches!(Record::decode(bytes).unwrap(), Record::Block(_)));
+    journal.prune(records).unwrap();
+    fs::remove_dir_all(dir.join("data/archive")).unwrap();
+}
+
+#[test]
+fn a_report_hides_nothing_that_its_journal_knows_and_one_file_alone_is_installed() {
+    let mut running = Running::with_nodes(&[0, 1, 2, 3]);
+    for _ in 0..3 {
+        running.becomes_provable(0);
+    }
+    running.network.stop_all().unwrap();
+    let desk = Desk::of(&running);
+    // The journal knows all that matters: a report of the blocks that are left would say that it forgot nothing.
+    lose_blocks(running.dir(0));
+    let refused = desk.stop_for_restart(0, 0, "0.report");
+    assert_code(&refused, 4);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        told.contains("the block is not here") && told.contains("let it run until"),
+        "{told}"
+    );
+    // It was not stopped, and its peers have the blocks.
+    running.start(&[0, 1, 2, 3]);
+    running.becomes_provable(0);
+    running.network.stop_all().unwrap();
+    lose_blocks(running.dir(3));
+    for at in 0..3 {
+        let told = desk.stop_for_restart(at, at, &format!("{at}.report"));
+        assert_code(&told, 0);
+        let told = String::from_utf8(told.stdout).unwrap();
+        assert!(!told.contains("lost"), "{told}");
+    }
+    let told = desk.stop_with(&["--archive-lost"], 3, "3.report");
+    assert_code(&told, 0);
+    assert!(
+        String::from_utf8(told.stdout)
+            .unwrap()
+            .contains("it knew to be final, were lost")
+    );
+
+    let files = [("first", "2.report"), ("second", "3.report")];
+    for (file, third) in files {
+        let told = desk.assemble(&["0.report", "1.report", third], file, &["--yes"]);
+        assert_code(&told, 0);
+    }
+    let install = |at: usize, file: &str| {
+        run(
+            "nachweis-node",
+            &[
+                "install-restart",
+                "--dir",
+                text(running.dir(at)),
+                &desk.path(file),
+            ],
+        )
+    };
+    assert_code(&install(0, "first"), 0);
+    let before = fs::read(kept(running.dir(0))).unwrap();
+    let refused = install(0, "second");
+    assert_code(&refused, 4);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        told.contains("another restart file that opens epoch 1"),
+        "{told}"
+    );
+    assert_eq!(fs::read(kept(running.dir(0))).unwrap(), before);
+    // Once more is no second one.
+    assert_code(&install(0, "first"), 0);
 }
 
 #[track_caller]

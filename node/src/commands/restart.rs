@@ -1,6 +1,10 @@
 //! `nachweis-node stop-for-restart` and `install-restart`: what an operator does when too few validators can ever vote
 //! again (consensus.md, section 3.12). Both work on a stopped node; `nachweis-genesis restart` stands between them.
 
+mod beyond;
+
+pub use beyond::Beyond;
+
 use super::Failure;
 use super::run::RunError;
 use crate::config::Config;
@@ -50,6 +54,12 @@ pub enum RestartCommandError {
         "the highest block ends the epoch with another validator set: this program cannot report that yet"
     )]
     OtherSet,
+    /// The report would hide what this validator knows to be final.
+    #[error(transparent)]
+    LeavesOut(#[from] Beyond),
+    /// Another file about the same disaster was installed before.
+    #[error("another restart file that opens epoch {0} was installed here before")]
+    Second(Epoch),
     /// A block of the archive cannot be read.
     #[error("a block cannot be read")]
     Block(#[from] ReadError),
@@ -100,6 +110,15 @@ impl From<RestartCommandError> for Failure {
                  keep its disk, and ask the other operators"
                     .into(),
             ),
+            RestartCommandError::LeavesOut(_) => Some(
+                "it was not stopped: let it run until it has fetched its blocks, and stop it then; only if no node has \
+                 them any more, report with --archive-lost: it counts among the faulty reporters then"
+                    .into(),
+            ),
+            RestartCommandError::Second(_) => Some(
+                "nobody installs a second file about the same disaster: compare the fingerprints with the other operators"
+                    .into(),
+            ),
             RestartCommandError::OtherHistory { .. } => Some(
                 "let the node catch up by `nachweis-node run`, if it may; a second file about the same epoch is \
                  installed by nobody"
@@ -133,12 +152,21 @@ pub struct Stopped {
     pub memory: Memory,
 }
 
+/// What becomes of a node whose journal knows of final blocks that are not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostBlocks {
+    /// It is not stopped: it can fetch them.
+    Refuse,
+    /// Nobody has them: it reports as one that forgot.
+    CountAsForgotten,
+}
+
 /// Stops a node for good in its epoch, durably, and writes its signed report to a new file.
 ///
 /// # Errors
 /// [`RestartCommandError`] as a [`Failure`]. A node that was stopped stays so until it installs a restart file.
-pub fn stop(dir: &Path, admin: &Path, out: &Path) -> Result<Stopped, Failure> {
-    Ok(stop_node(dir, admin, out)?)
+pub fn stop(dir: &Path, admin: &Path, out: &Path, lost: LostBlocks) -> Result<Stopped, Failure> {
+    Ok(stop_node(dir, admin, out, lost)?)
 }
 
 /// What a file did to a node.
@@ -319,15 +347,28 @@ impl Known {
     }
 }
 
-fn stop_node(dir: &Path, admin: &Path, out: &Path) -> Result<Stopped, RestartCommandError> {
+fn stop_node(
+    dir: &Path,
+    admin: &Path,
+    out: &Path,
+    lost: LostBlocks,
+) -> Result<Stopped, RestartCommandError> {
     ReportFile::check_place(out)?;
     let (identity, mut recovered) = open(dir)?;
-    let admin = KeyFile::load(admin, Purpose::Admin)?;
-    if recovered.chain.founding.admin(identity.authority) != Some(admin.key()) {
-        return Err(RestartCommandError::OtherAdmin(identity.id.to_string()));
-    }
+    let admin = admin_key(admin, &identity, &recovered.chain.founding)?;
     let epoch = EpochInfo::clone(&recovered.chain.head.tip.epoch);
     let past = Past::read(&recovered, epoch.epoch);
+    let (top, above) = highest(&recovered, &epoch);
+    let finalization = recovered.chain.finalization.as_ref();
+    let finalization = finalization.filter(|it| it.epoch() == epoch.epoch);
+    let finalized = finalization.map_or(View(0), Certificate::view);
+    let known = Known::new(&recovered, epoch.epoch, top.as_ref());
+    let beyond = beyond::report(&recovered.records, epoch.epoch, known.top.max(finalized));
+    let memory = match (beyond, lost) {
+        (None, _) => past.memory((epoch.epoch, finalized), &known),
+        (Some(_), LostBlocks::CountAsForgotten) => Memory::Lost,
+        (Some(beyond), LostBlocks::Refuse) => return Err(beyond.into()),
+    };
     let mut records = Vec::new();
     if recovered.journal_state == JournalState::Lost {
         let number = past.quarantines;
@@ -343,19 +384,12 @@ fn stop_node(dir: &Path, admin: &Path, out: &Path) -> Result<Stopped, RestartCom
         .map_err(RecoveryError::from)?;
     // From here on the node signs nothing: only now its report says what will stay true.
     recovered.journal.sync().map_err(RecoveryError::from)?;
-    let (top, above) = highest(&recovered, &epoch);
-    let seals = top.as_ref().is_some_and(|top| {
-        let header = top.header();
-        header.flags.is_seal() && header.next_set != epoch.set_hash
-    });
-    if seals {
+    if top
+        .as_ref()
+        .is_some_and(|top| brings_another_set(top, &epoch))
+    {
         return Err(RestartCommandError::OtherSet);
     }
-    let finalization = recovered.chain.finalization.as_ref();
-    let finalization = finalization.filter(|it| it.epoch() == epoch.epoch);
-    let finalized = finalization.map_or(View(0), Certificate::view);
-    let known = Known::new(&recovered, epoch.epoch, top.as_ref());
-    let memory = past.memory((epoch.epoch, finalized), &known);
     let stopped = Stopped {
         epoch: epoch.epoch,
         height: recovered.chain.head.tip.height,
@@ -388,6 +422,24 @@ fn stop_node(dir: &Path, admin: &Path, out: &Path) -> Result<Stopped, RestartCom
     close(&mut recovered)?;
     file.create(out)?;
     Ok(stopped)
+}
+
+fn admin_key(
+    path: &Path,
+    identity: &Identity,
+    founding: &Founding,
+) -> Result<KeyFile, RestartCommandError> {
+    let admin = KeyFile::load(path, Purpose::Admin)?;
+    if founding.admin(identity.authority) == Some(admin.key()) {
+        Ok(admin)
+    } else {
+        Err(RestartCommandError::OtherAdmin(identity.id.to_string()))
+    }
+}
+
+fn brings_another_set(top: &Top, epoch: &EpochInfo) -> bool {
+    let header = top.header();
+    header.flags.is_seal() && header.next_set != epoch.set_hash
 }
 
 /// The highest notarization or finalization of this epoch whose block is here, and the blocks above the archive up to it.
@@ -494,6 +546,13 @@ fn install_file(dir: &Path, file: &Path) -> Result<Installed, RestartCommandErro
         .file
         .check(founding.chain(), |authority| founding.admin(authority))?;
     let folder = recovered.chain.data.archive();
+    if let Some(held) = beyond::restart(&recovered.records, &restart) {
+        let anchor = restart.anchor().height;
+        return Err(RestartCommandError::Beyond { held, anchor });
+    }
+    if has_another(&recovered.records, &restart) {
+        return Err(RestartCommandError::Second(restart.epoch().epoch));
+    }
     let is_installed = recovered.chain.head.tip.epoch.context == restart.epoch().context;
     if !is_installed {
         let missing = missing_blocks(&recovered, &restart, &bundle)?;
@@ -539,6 +598,15 @@ fn install_file(dir: &Path, file: &Path) -> Result<Installed, RestartCommandErro
         } else {
             Votes::AtOnce
         },
+    })
+}
+
+/// Whether the journal entered an epoch of this number by another file: both would open it on what this key reported.
+fn has_another(records: &[Record], restart: &Restart) -> bool {
+    let opened = restart.epoch();
+    records.iter().any(|record| {
+        matches!(record, Record::EpochStart { epoch, restart, .. }
+            if *epoch == opened.epoch && *restart != opened.restart)
     })
 }
 
