@@ -70,7 +70,7 @@ pub enum ApiError {
     #[error("could not reach a node: {0}")]
     Unavailable(NoAnswer),
     /// It has no time or room now.
-    #[error("the node is busy: {}", detail.message)]
+    #[error("the node cannot answer now: {}", detail.message)]
     Busy {
         /// What it said.
         detail: ErrorDetail,

@@ -18,7 +18,7 @@ use ledger::validator_set::ValidatorSet;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt::Write as _;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Name of our trust file.
 pub const FILE: &str = "trust.json";
@@ -34,8 +34,14 @@ const MAX_INTEGER: u64 = (1 << 53) - 1;
 #[derive(Debug, thiserror::Error)]
 pub enum TrustFileError {
     /// The file system refuses to read it.
-    #[error("trust file cannot be read")]
-    Read(#[source] io::Error),
+    #[error("trust file {} cannot be read", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The file system refuses to write it.
     #[error("trust file cannot be written")]
     Write(#[source] io::Error),
@@ -78,7 +84,7 @@ impl TrustFileError {
             Self::Write(source) if source.kind() == io::ErrorKind::AlreadyExists => {
                 Some("nothing is overwritten: name another folder")
             }
-            Self::Read(_) | Self::Write(_) => None,
+            Self::Read { .. } | Self::Write(_) => None,
             _malformed => Some("a trust file is made by `nachweis-genesis trust`"),
         }
     }
@@ -178,7 +184,11 @@ pub fn to_text(trust: &Trust) -> String {
 /// # Errors
 /// As [`parse`], or if it cannot be read.
 pub fn load(path: &Path) -> Result<Trust, TrustFileError> {
-    parse(&files::read_bounded(path, MAX_FILE).map_err(TrustFileError::Read)?)
+    let read = files::read_bounded(path, MAX_FILE);
+    parse(&read.map_err(|source| TrustFileError::Read {
+        path: path.into(),
+        source,
+    })?)
 }
 
 /// Puts a trust in the place of an existing file, for instance with a newer pin.

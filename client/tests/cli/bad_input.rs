@@ -238,7 +238,7 @@ fn a_wrong_trust_file_is_told_from_a_wrong_network() {
     fs::remove_file(desk.path("trust.json")).unwrap();
     let none = desk.run(&["verify", "akte"]);
     assert!(
-        none.contains("error: trust file cannot be read: No such file"),
+        none.contains("trust.json cannot be read: No such file"),
         "{none}"
     );
     assert!(none.ends_with("[exit status: 2]\n"), "{none}");

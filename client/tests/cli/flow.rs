@@ -219,6 +219,11 @@ fn a_document_id_alone_is_shown_by_a_fresh_checked_receipt() {
         error.contains("is neither a file nor a document id"),
         "{error}"
     );
+    let folder = desk.run(&["show", "akte"]);
+    assert!(
+        folder.contains("akte is a folder: name a file in it"),
+        "{folder}"
+    );
     assert!(error.ends_with("[exit status: 2]\n"), "{error}");
 }
 

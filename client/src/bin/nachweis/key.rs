@@ -192,7 +192,7 @@ fn role_words(bits: u8) -> String {
 fn public(text: &str) -> Result<Key, Failure> {
     text.parse().map_err(|error| {
         Failure::Usage(format!(
-            "{text} is neither a file nor a public key: {error}"
+            "there is no file {text}, and it is not the 64 hex digits of a public key: {error}"
         ))
     })
 }

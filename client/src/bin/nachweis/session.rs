@@ -73,6 +73,11 @@ impl Session {
         registrations: Option<&Registrations>,
     ) -> Result<Named, Failure> {
         let path = Path::new(argument);
+        if path.is_dir() {
+            return Err(Failure::Usage(format!(
+                "{argument} is a folder: name a file in it, or a document id"
+            )));
+        }
         if path.exists() {
             let identified = identity::identify(path, registrations, &self.trust, self.now)?;
             return Ok(Named::File(Box::new(identified)));

@@ -203,7 +203,7 @@ fn container(error: &ContainerError) -> u8 {
 
 fn trust(error: &TrustFileError) -> u8 {
     match error {
-        TrustFileError::Read(source) | TrustFileError::Write(source) => io_code(source),
+        TrustFileError::Read { source, .. } | TrustFileError::Write(source) => io_code(source),
         TrustFileError::Json(_)
         | TrustFileError::Version(_)
         | TrustFileError::Integer(_)
