@@ -290,6 +290,12 @@ pub struct Status {
     pub log_size: u64,
     /// Size of the newest checkpoint that a quorum cosigned.
     pub provable_size: u64,
+    /// Why this node cosigns nothing, and what to do.
+    #[serde(default)]
+    pub unguarded: Option<String>,
+    /// While no quorum cosigned the newest block: the authorities whose validators have not.
+    #[serde(default)]
+    pub missing_cosigners: Vec<String>,
     /// Current view.
     pub view: u64,
     /// Current epoch.

@@ -131,6 +131,14 @@ pub struct NodeStatus {
     pub epoch: Epoch,
     /// Whether this node votes.
     pub voting: bool,
+    /// The turn below which its vote key has signed what its journal has forgotten; zero if it has not.
+    pub floor: (Epoch, View),
+    /// The highest block that its journal knows to be final.
+    pub finalized: Height,
+    /// Why this node cosigns nothing, and what to do; `None` if it does.
+    pub unguarded: Option<String>,
+    /// Validators whose cosignature of the newest block is missing, while a quorum's are not here.
+    pub missing_cosigners: Vec<AuthorityId>,
     /// Where a node that follows fetches blocks up to; 0 for one that decides.
     pub target: Height,
     /// The other validators.

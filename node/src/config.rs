@@ -475,7 +475,7 @@ scrub_mib_per_s = 4
 scrub_pause_s = 3600
 
 [receipts]
-# Final blocks that may wait for their cosignatures while receipts are still made for the newest provable one.
+# Final blocks (of 250,000 log entries at most) that may wait, in memory, while receipts are made for the newest provable one.
 max_unproved_blocks = 1024
 
 [sync]

@@ -29,7 +29,7 @@ use ledger::header::Header;
 use ledger::id::{Height, TimeMs, TreeSize, ValidatorIndex};
 use ledger::key::{RawSignature, SigningKey};
 use ledger::note;
-use reentry::Reentry;
+use reentry::{OwnPast, Reentry};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -175,7 +175,11 @@ impl Cosigner {
     pub fn new(setup: Setup) -> Self {
         let guard = match setup.guard {
             Found::Kept(guard) => Guarding::Kept(guard),
-            Found::Lost(lost) => Guarding::Lost(Reentry::new(lost, setup.signers.quorum())),
+            Found::Lost(lost) => {
+                let chain = &setup.chain;
+                chain.update_status(|status| status.unguarded = Some(reentry::WHY.to_owned()));
+                Guarding::Lost(Reentry::new(lost, setup.signers.quorum()))
+            }
         };
         let mut collection = Collection::new(setup.signers);
         if let Some((decided, note)) = setup.kept {
@@ -255,8 +259,11 @@ impl Cosigner {
     }
 
     /// Sends the own cosignature of the head again, and asks for the others'.
-    fn ask_again(&self) {
+    fn ask_again(&mut self) {
+        self.say_who_is_missing();
         if self.is_unguarded() {
+            // What is known of the key's past changes without a word to this thread.
+            self.unsigned |= self.head.is_some();
             let newest = Message::CosigReq(TreeSize(0));
             self.mesh.broadcast(newest.encode().into());
         }
@@ -266,6 +273,27 @@ impl Cosigner {
         if let Some(head) = self.head {
             let ask = Message::CosigReq(head.size);
             self.mesh.broadcast(ask.encode().into());
+        }
+    }
+
+    /// Names those without whom nothing becomes provable; nobody once a quorum has signed.
+    fn say_who_is_missing(&self) {
+        let set = self.chain.founding().set();
+        let lacking = self.head.filter(|_| self.lacks_quorum());
+        let missing = |head: Decided| {
+            let signed = self.collection.signed(head.size);
+            let silent = set.indices().filter(|index| !signed.contains(index));
+            let silent = silent.filter_map(|index| Some(set.get(index)?.id.clone()));
+            silent.collect::<Vec<_>>()
+        };
+        let missing = lacking.map(missing).unwrap_or_default();
+        if self.chain.status().missing_cosigners != missing {
+            if !missing.is_empty() {
+                let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+                tracing::info!(missing = %missing.join(", "), "no quorum has cosigned the newest block yet");
+            }
+            self.chain
+                .update_status(|status| status.missing_cosigners = missing);
         }
     }
 
@@ -357,8 +385,14 @@ impl Cosigner {
 
     fn permit(&mut self, head: &Decided) -> bool {
         if let Guarding::Lost(reentry) = &self.guard {
-            match reentry.guard_for(head.size) {
-                Ok(Some(guard)) => self.guard = Guarding::Kept(guard),
+            let newest = self.chain.head().header.clone();
+            let newest = newest.filter(|header| header.log_size == head.size);
+            let past = OwnPast::of(&self.chain.status());
+            match reentry.guard_for(head, past.is_below(newest.as_ref())) {
+                Ok(Some(guard)) => {
+                    self.guard = Guarding::Kept(guard);
+                    self.chain.update_status(|status| status.unguarded = None);
+                }
                 Ok(None) => return false,
                 Err(error) => exit::abort(&error),
             }
@@ -426,6 +460,7 @@ impl Cosigner {
     }
 
     fn publish(&self, noted: publisher::Noted) {
+        self.say_who_is_missing();
         if let Some(note) = library::note(&noted.note) {
             self.mesh.inform(note);
         }

@@ -385,6 +385,8 @@ impl Driver {
                 shown.view = status.view;
                 shown.epoch = status.epoch;
                 shown.voting = status.is_voting();
+                shown.floor = status.floor;
+                shown.finalized = status.finalized_height;
             });
         }
     }

@@ -104,6 +104,10 @@ pub struct Snapshot {
     pub scrub_height: u64,
     /// Block up to which a node that follows fetches; 0 for one that decides.
     pub target: u64,
+    /// 1 while this node cosigns nothing because its guard is lost.
+    pub unguarded: u64,
+    /// Validators that have not cosigned the newest block, while no quorum has.
+    pub missing_cosigners: u64,
     /// Blocks that the index still lacks while it is made again.
     pub index_behind: u64,
 }
@@ -140,6 +144,8 @@ struct Gauges {
     segments_away: Gauge,
     scrub_height: Gauge,
     target: Gauge,
+    unguarded: Gauge,
+    missing_cosigners: Gauge,
     index_behind: Gauge,
 }
 
@@ -240,6 +246,16 @@ impl Metrics {
                 g.target,
             ),
             (
+                "cosigner_unguarded",
+                "1 while this node cosigns nothing because its guard is lost",
+                g.unguarded,
+            ),
+            (
+                "cosigners_missing",
+                "Validators that have not cosigned the newest block while no quorum has",
+                g.missing_cosigners,
+            ),
+            (
                 "index_blocks_missing",
                 "Blocks that the index still lacks while it is made again",
                 g.index_behind,
@@ -271,6 +287,8 @@ impl Metrics {
             (&g.segments_away, now.segments_away),
             (&g.scrub_height, now.scrub_height),
             (&g.target, now.target),
+            (&g.unguarded, now.unguarded),
+            (&g.missing_cosigners, now.missing_cosigners),
             (&g.index_behind, now.index_behind),
         ];
         for (gauge, value) in values {

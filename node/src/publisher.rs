@@ -2,7 +2,7 @@
 //!
 //! The only writer of the index. A final block is applied when a quorum cosigned it or a later one; so whoever looks
 //! through [`Chain::with_provable`] sees the state of that very checkpoint. Without a quorum, blocks wait above the
-//! index up to a limit; then the oldest is applied all the same, and receipts wait for the next quorum. While the node
+//! index up to a limit of blocks and one of their leaves; then the oldest is applied all the same, and receipts wait for the next quorum. While the node
 //! catches up nothing waits. The newest note is kept in a file for a node that restarts without its peers: once none newer
 //! comes, and every few seconds while newer ones do, so that a start after a crash finds one that is not old.
 
@@ -146,16 +146,9 @@ impl Publisher {
                 Ok(None)
             }
             Input::Final(..) => {
-                let over = states.finals().saturating_sub(self.max_unproved);
-                if over > 0 {
-                    let all = states.finals_up_to(Height(u64::MAX));
-                    if let Some(last) = all.get(over.saturating_sub(1)) {
-                        tracing::warn!(
-                            height = %last.tip().height,
-                            "no quorum cosigns: the index goes on, receipts wait"
-                        );
-                        self.apply_up_to(last.tip().height)?;
-                    }
+                if let Some(height) = states.excess(self.max_unproved) {
+                    tracing::warn!(%height, "no quorum cosigns: the index goes on, receipts wait");
+                    self.apply_up_to(height)?;
                 }
                 Ok(None)
             }

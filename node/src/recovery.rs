@@ -2,8 +2,8 @@
 //!
 //! The archive is the truth. Log hashes and index follow from it: what is missing is made again by the code that makes
 //! it in normal life, and every root is compared with the archive's headers on the way. The journal and the cosigner's
-//! guard cannot be made again: without its journal the node votes only once it has rejoined, without its guard it cosigns
-//! nothing until the others have said how far they are, and it says so.
+//! guard cannot be made from it: without its journal the node votes only once it has rejoined, without its guard it cosigns
+//! nothing until it is known what its key may have signed (`cosigner/reentry.rs`), and it says so.
 
 mod ahead;
 mod ending;
@@ -621,7 +621,7 @@ fn open_guard(path: &Path, key: Key) -> Result<guard::Found, RecoveryError> {
         Err(error @ (guard::OpenError::Missing(_) | guard::OpenError::Unusable { .. })) => {
             tracing::error!(
                 error = %crate::exit::Chain(&error),
-                "this node's guard is lost: it cosigns nothing until a quorum of others says how far they are"
+                "this node's guard is lost: it cosigns nothing until it is known what its key may have signed"
             );
             Ok(guard::Found::Lost(guard::Lost::new(path.into(), key)))
         }

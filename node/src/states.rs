@@ -16,6 +16,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
+/// Most leaves of final blocks that wait above the index for a quorum's cosignatures, beside the limit of blocks: some
+/// hundred bytes each, so that no more than about 100 MB wait.
+pub const MAX_WAITING_LEAVES: usize = 250_000;
+
 /// What a valid block made of its parent's state. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Post(Arc<Made>);
@@ -64,6 +68,18 @@ impl Post {
     pub fn leaves(&self) -> &[Hash] {
         &self.0.leaves
     }
+}
+
+/// The first block, counted from the newest, that is too many, given the leaves of each. The newest may always wait.
+fn first_over(newest_first: impl Iterator<Item = usize>, blocks: usize) -> Option<usize> {
+    let mut waiting = 0_usize;
+    for (at, leaves) in newest_first.enumerate() {
+        waiting = waiting.saturating_add(leaves);
+        if at >= blocks || (at > 0 && waiting > MAX_WAITING_LEAVES) {
+            return Some(at);
+        }
+    }
+    None
 }
 
 /// All post-states; shared by those who read and the few who write.
@@ -206,6 +222,16 @@ impl States {
         self.read().finals.front().cloned()
     }
 
+    /// The newest of the final blocks that are too many above the index: over `blocks`, or over [`MAX_WAITING_LEAVES`].
+    pub fn excess(&self, blocks: usize) -> Option<Height> {
+        let held = self.read();
+        let newest_first = held.finals.iter().rev();
+        let leaves = newest_first.clone().map(|post| post.leaves().len());
+        let first = first_over(leaves, blocks)?;
+        let mut posts = newest_first.skip(first);
+        posts.next().map(|post| post.tip().height)
+    }
+
     /// Number of final blocks above the index.
     pub fn finals(&self) -> usize {
         self.read().finals.len()
@@ -270,5 +296,22 @@ impl Branch {
             overlay = overlay.with(post.effects());
         }
         Ok(look(&overlay, &self.tip))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_above_the_index_is_bounded_in_blocks_and_in_leaves() {
+        let over = |leaves: &[usize], blocks| first_over(leaves.iter().copied(), blocks);
+        assert_eq!(over(&[1, 1, 1], 3), None);
+        assert_eq!(over(&[1, 1, 1], 2), Some(2));
+        let third = MAX_WAITING_LEAVES / 3;
+        assert_eq!(over(&[third, third, third, 1], 1_024), None);
+        assert_eq!(over(&[third, third, third, 3, 1], 1_024), Some(3));
+        assert_eq!(over(&[MAX_WAITING_LEAVES + 1], 1_024), None);
+        assert_eq!(over(&[1, MAX_WAITING_LEAVES, 1], 1_024), Some(1));
     }
 }

@@ -314,6 +314,40 @@ fn follow(network: &Network, to: u64) -> Result<()> {
 }
 
 #[test]
+fn a_link_in_the_archive_brings_no_key_into_a_backup_or_an_export() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = Network::found(&folder.path().join("network"), 4).unwrap();
+    let dir = network.manifest().nodes[0].dir.clone();
+    let archive = dir.join("data/archive");
+    fs::create_dir_all(&archive).unwrap();
+    let names = [
+        "restart-00000000000000000001".to_owned(),
+        ledger::frame::segment_name(1),
+    ];
+    for name in names {
+        let link = archive.join(&name);
+        std::os::unix::fs::symlink("../../keys/vote.key", &link).unwrap();
+        let (backup, export) = (folder.path().join("b"), folder.path().join("e"));
+        for arguments in [["backup", text(&backup)], ["export-archive", text(&export)]] {
+            let [command, out] = arguments;
+            let output = node(&[command, "--dir", text(&dir), out]);
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_ne!(output.status.code(), Some(0), "{command} {name}: {said}");
+            assert!(said.contains(&name) && said.contains("link"), "{said}");
+            assert!(!Path::new(out).exists());
+        }
+        // Nor does a file of that name which is none.
+        fs::remove_file(&link).unwrap();
+        fs::copy(dir.join("keys/vote.key"), &link).unwrap();
+        let stream = node(&["backup", "--dir", text(&dir), "-"]);
+        let key = fs::read(&link).unwrap();
+        let leaked = stream.stdout.windows(key.len()).any(|part| part == key);
+        assert!(!leaked, "{name}");
+        fs::remove_file(&link).unwrap();
+    }
+}
+
+#[test]
 fn an_index_is_made_again_only_while_the_node_stands() {
     let mut loaded = loaded();
     let network = &mut loaded.network;

@@ -1,4 +1,4 @@
-//! Several journals lost at once, and the procedure with which operators go on: real processes, real files.
+//! Several journals and guards lost at once, and the procedure with which operators go on: real processes, real files.
 
 #![expect(
     clippy::unwrap_used,
@@ -118,7 +118,7 @@ impl Desk {
     }
 }
 
-/// Validators 2 and 3 lose their journals under load: too few are left that may ever vote.
+/// Validators 2 and 3 lose their journals and guards under load, as with their disks: too few are left that may ever vote.
 fn two_journals_lost(running: &mut Running) -> BTreeSet<SubmissionHash> {
     let stop = AtomicBool::new(false);
     let acknowledged = std::thread::scope(|scope| {
@@ -139,6 +139,7 @@ fn two_journals_lost(running: &mut Running) -> BTreeSet<SubmissionHash> {
     for at in [2, 3] {
         running.network.kill(at).unwrap();
         fs::remove_dir_all(running.dir(at).join("data/journal")).unwrap();
+        fs::remove_file(running.dir(at).join("data/guard")).unwrap();
     }
     acknowledged
 }
@@ -174,6 +175,10 @@ fn after_two_lost_journals_operators_restart_the_chain_with_all_that_was_acknowl
         });
     }
     assert_eq!(running.status(1)["epoch"], 1);
+    // Two of these three have lost nothing; the third lost its guard, and asks nobody.
+    for at in [0, 1, 2] {
+        running.becomes_provable(at);
+    }
     acknowledged.extend(waits_for_its_operator(&running, &maker, 3));
     running.network.stop(3).unwrap();
     install(&running, &desk, 3);
@@ -183,6 +188,7 @@ fn after_two_lost_journals_operators_restart_the_chain_with_all_that_was_acknowl
         votes_in_epoch(1, &running.log(3)).then_some(())
     });
     running.becomes_provable(0);
+    running.becomes_provable(3);
     agree(&running);
     running.network.stop_all().unwrap();
     // Above the anchor as well a start goes on with the index that a clean stop left behind.
@@ -197,6 +203,7 @@ fn after_two_lost_journals_operators_restart_the_chain_with_all_that_was_acknowl
     }
     audit(&running, &acknowledged);
     backup_and_restore(&running);
+    a_lost_or_damaged_file_is_put_back(&mut running, &desk);
 }
 
 #[test]
@@ -467,6 +474,32 @@ fn audit(running: &Running, acknowledged: &BTreeSet<SubmissionHash>) {
         &["audit", "--trust", &trust, text(running.dir(3))],
         1,
     );
+}
+
+/// The node says which file it needs and how it gets it, and goes on with it.
+fn a_lost_or_damaged_file_is_put_back(running: &mut Running, desk: &Desk) {
+    let dir = running.dir(3).to_owned();
+    let (place, file) = (kept(&dir), desk.path("chain.restart"));
+    let good = fs::read(kept(running.dir(0))).unwrap();
+    let mut flipped = good.clone();
+    flipped[good.len() / 2] ^= 1;
+    for damaged in [Some(flipped), None] {
+        match &damaged {
+            Some(bytes) => fs::write(&place, bytes).unwrap(),
+            None => fs::remove_file(&place).unwrap(),
+        }
+        let said = fails("nachweis-node", &["run", "--dir", text(&dir)], 4);
+        assert!(said.contains("install-restart"), "{said}");
+        done(
+            "nachweis-node",
+            &["install-restart", "--dir", text(&dir), &file],
+        );
+        assert_eq!(fs::read(&place).unwrap(), good);
+    }
+    running.start(&[0, 1, 2, 3]);
+    running.becomes_provable(3);
+    agree(running);
+    running.network.stop_all().unwrap();
 }
 
 /// The restart file goes where the blocks go.

@@ -19,6 +19,9 @@ pub struct EngineStatus {
     pub committed: BlockRef,
     /// Highest finalized height known, possibly above the committed one.
     pub finalized_height: Height,
+    /// Nothing below this view of its epoch, and nothing of an epoch before, is this key's to vote in: the floor of its last
+    /// rejoin or restart. Zero if its journal was never lost.
+    pub floor: (Epoch, View),
     /// Whether it votes now, and if not, why.
     pub standing: Standing,
 }
@@ -86,6 +89,7 @@ impl Engine {
             finalized_view: self.run.certificates.finalized_view(),
             committed: self.blocks.committed().block,
             finalized_height: self.final_height(),
+            floor: self.guard.floor(),
             standing: self.standing(),
         }
     }

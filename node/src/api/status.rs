@@ -56,6 +56,12 @@ pub(super) async fn status(State(app): State<App>) -> Json<Status> {
         time_ms: head.tip.time_ms.0,
         log_size: head.tip.log_size().0,
         provable_size: progress.provable_size.0,
+        unguarded: node.unguarded,
+        missing_cosigners: node
+            .missing_cosigners
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         view: node.view.0,
         epoch: node.epoch.0,
         peers: peers.collect(),
@@ -137,6 +143,8 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         segments_away: app.chain.archive().away().iter().map(Away::segments).sum(),
         scrub_height: app.chain.scrub().height(),
         target: node.target.0,
+        unguarded: u64::from(node.unguarded.is_some()),
+        missing_cosigners: number(node.missing_cosigners.len()),
         index_behind: app.making.as_ref().map_or(0, |making| {
             let (at, of) = making.progress();
             of.0.saturating_sub(at.0)

@@ -11,13 +11,13 @@
 //! ```
 
 use super::Failure;
-use super::export::{ExportError, Listed, MANIFEST, Manifest};
+use super::export::{self, ExportError, Listed, MANIFEST, Manifest};
 use super::progress::Progress;
 use crate::config::{self, Config, ConfigError};
 use crate::exit::Exit;
 use crate::storage::archive::{self, Archive};
 use crate::storage::copy::Segments;
-use crate::storage::restarts;
+use crate::storage::restarts::{self, RestartsError};
 use genesis::container::{ContainerError, Founding};
 use genesis::files::{self, Access, NewFolder};
 use ledger::frame::segment_number;
@@ -115,9 +115,8 @@ fn stream(what: &str) -> impl Fn(io::Error) -> BackupError + use<> {
 /// [`BackupError`]; what was written then ends without a manifest and is refused by [`restore`].
 pub fn backup(dir: &Path, out: &mut dyn Write) -> Result<Manifest, BackupError> {
     let config = Config::load(dir).map_err(ExportError::from)?;
-    let chain = Founding::load(&config.genesis())
-        .map_err(ExportError::from)?
-        .chain();
+    let founding = Founding::load(&config.genesis()).map_err(ExportError::from)?;
+    let chain = founding.chain();
     let mut manifest = Manifest {
         chain: chain.to_string(),
         height: 0,
@@ -134,7 +133,7 @@ pub fn backup(dir: &Path, out: &mut dyn Write) -> Result<Manifest, BackupError> 
         manifest.files.push(Listed::of(name, &bytes));
     }
     let archive = config.data().join("archive");
-    for (name, bytes) in restarts::read_all(&archive).map_err(ExportError::from)? {
+    for (name, bytes) in export::restart_files(&archive, founding)? {
         write_entry(out, &name, &bytes)?;
         manifest.files.push(Listed::of(&name, &bytes));
     }
@@ -331,8 +330,9 @@ fn verify(root: &Path, config: &Config) -> Result<Height, BackupError> {
     }
     let mut progress = Progress::new("verifying blocks", reader.last().map_or(0, |last| last.0));
     let mut replay = Replay::new(founding.into_genesis())?;
-    for (name, bytes) in
-        restarts::read_all(&root.join("data").join("archive")).map_err(ExportError::from)?
+    for (name, bytes) in restarts::read_all(&root.join("data").join("archive"))
+        .map_err(RestartsError::from)
+        .map_err(ExportError::from)?
     {
         let file = RestartFile::decode(&bytes)
             .map_err(|error| BackupError::Damaged(format!("{name} is no restart file: {error}")))?;

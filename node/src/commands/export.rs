@@ -6,10 +6,10 @@ use crate::config::{Config, ConfigError};
 use crate::exit::Exit;
 use crate::storage::archive::OpenError;
 use crate::storage::copy::Segments;
-use crate::storage::files::FileError;
-use crate::storage::restarts;
+use crate::storage::restarts::{Restarts, RestartsError};
 use genesis::container::{ContainerError, Founding};
 use genesis::files::{self, Access, NewFolder};
+use ledger::genesis::GenesisError;
 use ledger::hash::sha256;
 use ledger::id::Height;
 use serde::Serialize;
@@ -64,9 +64,12 @@ pub enum ExportError {
     /// The archive cannot be read.
     #[error("the block archive cannot be copied")]
     Archive(#[from] OpenError),
-    /// A restart file cannot be read.
+    /// The genesis founds no network.
+    #[error("the node's genesis cannot found a network")]
+    Founding(#[from] GenesisError),
+    /// A restart file is none that counts.
     #[error("a restart file cannot be copied")]
-    Restart(#[from] FileError),
+    Restart(#[from] RestartsError),
     /// The folder is there.
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),
@@ -85,6 +88,7 @@ impl From<ExportError> for Failure {
     fn from(error: ExportError) -> Self {
         let (exit, hint) = match &error {
             ExportError::Config(_) => (Exit::Usage, None),
+            ExportError::Archive(OpenError::File(_)) => (Exit::Failed, None),
             ExportError::Archive(_) => (
                 Exit::Refused,
                 Some("see what else is wrong with: nachweis audit DIR"),
@@ -93,12 +97,24 @@ impl From<ExportError> for Failure {
                 Exit::Refused,
                 Some("nothing is overwritten: name a folder that does not exist"),
             ),
-            ExportError::Genesis(_) => (Exit::Refused, None),
-            ExportError::Restart(_) => (Exit::Failed, None),
+            ExportError::Genesis(_) | ExportError::Founding(_) => (Exit::Refused, None),
+            ExportError::Restart(error) => (Exit::Refused, Some(error.hint())),
             ExportError::Write { .. } => (Exit::Failed, None),
         };
         Self::new(exit, error).hint(hint.map(str::to_owned))
     }
+}
+
+/// Names and bytes of an archive's restart files, each of which counts by itself.
+///
+/// # Errors
+/// [`ExportError`].
+pub fn restart_files(
+    archive: &Path,
+    founding: Founding,
+) -> Result<Vec<(String, Vec<u8>)>, ExportError> {
+    let founding = ledger::tip::Founding::new(founding.into_genesis())?;
+    Ok(Restarts::load(archive, &founding)?.files().collect())
 }
 
 /// Copies the archive of a node, running or not, into a new folder. Gives what is in it.
@@ -107,7 +123,8 @@ impl From<ExportError> for Failure {
 /// [`ExportError`]; the folder is not made then.
 pub fn export(dir: &Path, out: &Path) -> Result<Manifest, ExportError> {
     let config = Config::load(dir)?;
-    let chain = Founding::load(&config.genesis())?.chain();
+    let founding = Founding::load(&config.genesis())?;
+    let chain = founding.chain();
     if out.exists() {
         return Err(ExportError::Exists(out.into()));
     }
@@ -124,7 +141,7 @@ pub fn export(dir: &Path, out: &Path) -> Result<Manifest, ExportError> {
         height: 0,
         files: Vec::new(),
     };
-    for (name, bytes) in restarts::read_all(&archive)? {
+    for (name, bytes) in restart_files(&archive, founding)? {
         let path = folder.path().join(&name);
         files::create(&path, &bytes, Access::Public).map_err(failed(&path))?;
         manifest.files.push(Listed::of(&name, &bytes));

@@ -2,6 +2,7 @@
 //! again (consensus.md, section 3.12). Both work on a stopped node; `nachweis-genesis restart` stands between them.
 
 mod beyond;
+mod put_back;
 
 pub use beyond::Beyond;
 
@@ -81,6 +82,14 @@ pub enum RestartCommandError {
         /// Where the node stands.
         here: Epoch,
     },
+    /// Another file was installed: the blocks behind the anchor were decided under it.
+    #[error(
+        "the blocks behind block {anchor} were decided under another restart file about the same epoch"
+    )]
+    OtherFile {
+        /// Height of the anchor.
+        anchor: Height,
+    },
     /// Blocks up to the anchor are missing.
     #[error(
         "this node ends at block {held}, and the file does not bring the blocks up to {anchor}"
@@ -128,6 +137,9 @@ impl From<RestartCommandError> for Failure {
                 "let it catch up by `nachweis-node run`, or restore it from a backup of another node, and install then"
                     .into(),
             ),
+            RestartCommandError::OtherFile { .. } => {
+                Some("take the file from data/archive of a node that runs".into())
+            }
             RestartCommandError::OtherAdmin(_)
             | RestartCommandError::Restart(_)
             | RestartCommandError::OtherSet => None,
@@ -199,12 +211,18 @@ pub fn install(dir: &Path, file: &Path) -> Result<Installed, Failure> {
     Ok(install_file(dir, file)?)
 }
 
-fn open(dir: &Path) -> Result<(Identity, Recovered), RestartCommandError> {
+fn known(dir: &Path) -> Result<(Config, Identity, Founding), RestartCommandError> {
     let config = Config::load(dir).map_err(RunError::from)?;
     let identity = Identity::load(&config, Duty::Validator).map_err(RunError::from)?;
-    let keys = identity.keys().map_err(RunError::from)?;
     let founding = Founding::new(identity.founding.genesis().clone());
-    let owner = Owner::new(founding.map_err(RecoveryError::from)?, keys);
+    let founding = founding.map_err(RecoveryError::from)?;
+    Ok((config, identity, founding))
+}
+
+fn open(dir: &Path) -> Result<(Identity, Recovered), RestartCommandError> {
+    let (config, identity, founding) = known(dir)?;
+    let keys = identity.keys().map_err(RunError::from)?;
+    let owner = Owner::new(founding, keys);
     let recovered = recovery::recover(&config, &owner)?;
     Ok((identity, recovered))
 }
@@ -540,20 +558,25 @@ fn newest_blocks(
 
 fn install_file(dir: &Path, file: &Path) -> Result<Installed, RestartCommandError> {
     let bundle = RestartBundle::load(file)?;
+    let restart = {
+        let (config, _, founding) = known(dir)?;
+        let checked = bundle
+            .file
+            .check(founding.chain(), |authority| founding.admin(authority));
+        let restart = checked?;
+        put_back::put_back(&config, &founding, (&bundle.file, &restart))?;
+        restart
+    };
     let (identity, mut recovered) = open(dir)?;
-    let founding = &recovered.chain.founding;
-    let restart = bundle
-        .file
-        .check(founding.chain(), |authority| founding.admin(authority))?;
     let folder = recovered.chain.data.archive();
-    if let Some(held) = beyond::restart(&recovered.records, &restart) {
-        let anchor = restart.anchor().height;
-        return Err(RestartCommandError::Beyond { held, anchor });
-    }
     if has_another(&recovered.records, &restart) {
         return Err(RestartCommandError::Second(restart.epoch().epoch));
     }
-    let is_installed = recovered.chain.head.tip.epoch.context == restart.epoch().context;
+    let is_installed = put_back::is_in_history(&recovered, &restart);
+    if !is_installed && let Some(held) = beyond::restart(&recovered.records, &restart) {
+        let anchor = restart.anchor().height;
+        return Err(RestartCommandError::Beyond { held, anchor });
+    }
     if !is_installed {
         let missing = missing_blocks(&recovered, &restart, &bundle)?;
         let epoch = restart.epoch().epoch;
@@ -583,7 +606,7 @@ fn install_file(dir: &Path, file: &Path) -> Result<Installed, RestartCommandErro
     // Executes what was added, and goes on by the file as every later start does.
     let (_, mut again) = open(dir)?;
     let here = again.chain.head.tip.epoch.epoch;
-    let stands = again.chain.head.tip.epoch.context == restart.epoch().context;
+    let stands = put_back::is_in_history(&again, &restart);
     close(&mut again)?;
     if !stands {
         let base = restart.base().epoch;

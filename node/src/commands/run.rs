@@ -20,6 +20,7 @@ use crate::recovery::{self, Meanwhile, Owner, RecoveryError};
 use crate::repair::Question;
 use crate::repair::early::Early;
 use crate::storage::{DataDir, DataDirError, archive};
+use consensus::RecoverError;
 use ledger::tip::Founding;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -103,6 +104,14 @@ impl From<RunError> for Failure {
                 Some("everything was closed cleanly; make room, then start it again".to_owned()),
             ),
             RunError::Start(StartError::Timing(_)) => (Exit::Usage, None),
+            RunError::Start(StartError::Engine(RecoverError::Certificate { .. })) => (
+                Exit::Refused,
+                Some(
+                    "the restart file of this epoch is missing from data/archive, or another stands there: take it from \
+                     another operator, nachweis-node install-restart"
+                        .to_owned(),
+                ),
+            ),
             RunError::Start(StartError::Engine(_)) => (Exit::Fatal, None),
             RunError::Start(_) | RunError::System(_) => (Exit::Failed, None),
         };
@@ -123,19 +132,23 @@ fn of_recovery(error: &RecoveryError) -> (Exit, Option<String>) {
         | RecoveryError::Epoch(EpochError::Read(archive::ReadError::Away { .. })) => Some(
             "put this segment back into the archive folder: what is missing must be made again from its blocks",
         ),
-        RecoveryError::Archive(_) | RecoveryError::Block(_) | RecoveryError::Replay { .. } => Some(
+        RecoveryError::Restarts(source) => Some(source.hint()),
+        RecoveryError::Replay { .. } | RecoveryError::Epoch(_) => Some(
+            "if the chain was ever restarted, its restart file may be missing from data/archive: take it from another operator, \
+             nachweis-node install-restart; else the archive on this disk is damaged: put the folder aside and let the node fetch the \
+             blocks again",
+        ),
+        RecoveryError::Archive(_) | RecoveryError::Block(_) => Some(
             "the archive on this disk is damaged; put the folder aside and let the node fetch the blocks again",
         ),
         RecoveryError::DataDir(DataDirError::File(_))
         | RecoveryError::Genesis(_)
-        | RecoveryError::Restarts(_)
         | RecoveryError::Log(_)
         | RecoveryError::Index(_)
         | RecoveryError::Journal(_)
         | RecoveryError::Record(_)
         | RecoveryError::NoJournalId
         | RecoveryError::Guard(_)
-        | RecoveryError::Epoch(_)
         | RecoveryError::Fatal(_)
         | RecoveryError::File(_)
         | RecoveryError::Stopped => None,

@@ -79,6 +79,16 @@ fn print(status: &Status, out: &mut dyn Write) -> std::io::Result<()> {
         "provable    {provable} ({} log entries)",
         status.provable_size
     )?;
+    if let Some(why) = &status.unguarded {
+        writeln!(out, "NO GUARD    {why}")?;
+    }
+    if !status.missing_cosigners.is_empty() {
+        writeln!(
+            out,
+            "not cosigned by {}: look at their status",
+            status.missing_cosigners.join(", ")
+        )?;
+    }
     writeln!(out, "view        {} of epoch {}", status.view, status.epoch)?;
     writeln!(out, "pending     {} submissions", status.pool)?;
     for hole in &status.archive.damaged {

@@ -175,6 +175,13 @@ impl Collection {
         self.provable >= size
     }
 
+    /// Who has signed the own checkpoint of this size.
+    pub(super) fn signed(&self, size: TreeSize) -> Vec<ValidatorIndex> {
+        let open = self.open.get(&size);
+        open.map(|open| open.lines.keys().copied().collect())
+            .unwrap_or_default()
+    }
+
     /// This node holds the tree now.
     pub(super) fn decide(&mut self, decided: Decided) {
         let size = decided.size;

@@ -308,7 +308,7 @@ impl Rebuild<'_> {
                 .map_err(|source| RecoveryError::Replay { height, source })?;
             states.finalize(std::slice::from_ref(&post));
             while let Some(oldest) = states.oldest_final()
-                && (oldest.tip().height <= stand || states.finals() > self.max_unproved)
+                && (oldest.tip().height <= stand || states.excess(self.max_unproved).is_some())
             {
                 publisher::apply(states.index(), &oldest)?;
                 states.settle(oldest.tip().height);

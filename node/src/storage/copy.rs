@@ -1,7 +1,7 @@
 //! Segments of the block archive read as they stand on disk, whole frames only: for export and backup.
 //!
 //! Needs no lock: segments are only appended to, so the whole frames of a moment are a chain up to some block, also
-//! while the node runs. A frame that is not whole ends the last segment and is damage in any other.
+//! while the node runs. A frame that is not whole ends the last segment and is damage in any other. Links are not followed.
 
 use super::archive::{Damaged, OpenError};
 use super::files;
@@ -9,6 +9,9 @@ use ledger::frame::{FrameError, HEADER_LEN, SegmentHeader, parse, segment_name, 
 use ledger::hash::ChainId;
 use ledger::id::Height;
 use std::path::{Path, PathBuf};
+
+/// Longest segment: its offsets have 32 bits.
+const MAX_SEGMENT: u64 = 1 << 32;
 
 /// The segments of an archive, one after the other.
 #[derive(Debug)]
@@ -56,10 +59,10 @@ impl Segments {
     fn read(&mut self, number: u64) -> Result<Option<Copied>, OpenError> {
         let name = segment_name(number);
         let path = self.dir.join(&name);
-        let mut bytes = files::read_if_exists(&path)?.ok_or_else(|| OpenError::Gap {
-            path: self.dir.clone(),
-            number,
-        })?;
+        let mut bytes = match files::read_own(&path, MAX_SEGMENT) {
+            Err(error) if error.is_missing() => Err(self.gap(number)),
+            read => Ok(read?),
+        }?;
         let is_last = number == self.last;
         let header = match SegmentHeader::decode(&bytes) {
             Ok(header) => header,
@@ -96,6 +99,11 @@ impl Segments {
         }
         let next = self.height;
         Ok(Some(Copied { name, bytes, next }))
+    }
+
+    fn gap(&self, number: u64) -> OpenError {
+        let path = self.dir.clone();
+        OpenError::Gap { path, number }
     }
 
     fn damaged(&self, segment: u64, offset: usize, source: FrameError) -> OpenError {

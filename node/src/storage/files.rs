@@ -184,6 +184,40 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(path).named(Operation::Read, path)
 }
 
+/// A whole file of at most `most` bytes that lies in its folder itself: no link leads to it, and it is no device or pipe.
+/// What is given to others is read by this, so that a link below `data` cannot name a key.
+///
+/// # Errors
+/// [`FileError`], also if it is longer or none of these.
+pub fn read_own(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    let not = |what: &str| {
+        Err(FileError::new(
+            Operation::Read,
+            path,
+            io::Error::other(what),
+        ))
+    };
+    let link = fs::symlink_metadata(path).named(Operation::Open, path)?;
+    if !link.is_file() {
+        return not("it is a link or no file: put the file itself there");
+    }
+    // Also if it was changed since; and a pipe does not block.
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let mut options = OpenOptions::new();
+    let options = options.read(true).custom_flags(flags.bits().cast_signed());
+    let file = options.open(path).named(Operation::Open, path)?;
+    let length = file.metadata().named(Operation::Open, path)?.len();
+    if length > most {
+        return not(&format!(
+            "it has {length} bytes, at most {most} may be read"
+        ));
+    }
+    let mut bytes = Vec::new();
+    let mut file = io::Read::take(file, most);
+    io::Read::read_to_end(&mut file, &mut bytes).named(Operation::Read, path)?;
+    Ok(bytes)
+}
+
 /// A whole file, from the disk and not from the cache where the kernel can.
 ///
 /// # Errors
@@ -564,5 +598,19 @@ mod tests {
         assert_eq!(list(dir.path()).unwrap(), ["small"]);
         let aside = set_aside(&path).unwrap();
         assert_eq!(read(&aside).unwrap(), b"two");
+    }
+
+    #[test]
+    fn a_file_to_be_copied_is_read_only_if_it_is_one_and_not_too_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("file"), b"four").unwrap();
+        std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+        fs::create_dir(path("folder")).unwrap();
+        assert_eq!(read_own(&path("file"), 4).unwrap(), b"four");
+        read_own(&path("file"), 3).unwrap_err();
+        read_own(&path("link"), 4).unwrap_err();
+        read_own(&path("folder"), 4).unwrap_err();
+        assert!(read_own(&path("none"), 4).unwrap_err().is_missing());
     }
 }

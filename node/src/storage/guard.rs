@@ -38,15 +38,24 @@ impl Lost {
         Self { path, key }
     }
 
-    /// Makes another guard; a damaged file is put aside. The caller knows from which size on it may be used.
+    /// Makes another guard, which permits this tree and larger ones; a damaged file is put aside. The caller knows that
+    /// nothing larger was signed. A crash leaves this guard or none that can be relied on.
     ///
     /// # Errors
     /// [`FileError`].
-    pub fn replace(&self) -> Result<CosignerGuard, FileError> {
+    pub fn replace(&self, size: TreeSize, root: Hash) -> Result<CosignerGuard, FileError> {
         if self.path.exists() {
             super::files::set_aside(&self.path)?;
         }
-        CosignerGuard::create(&self.path, self.key)
+        let mut guard = Guard::new(self.key);
+        let mut bytes = guard.file();
+        if let Ok(Permit::Larger(next, write)) = guard.permit(size, root) {
+            let slot = bytes.iter_mut().skip(write.offset);
+            slot.zip(write.bytes).for_each(|(at, byte)| *at = byte);
+            guard = next;
+        }
+        let file = DurableFile::create(&self.path, &bytes)?;
+        Ok(CosignerGuard { file, guard })
     }
 }
 

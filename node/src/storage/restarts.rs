@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const PREFIX: &str = "restart-";
+/// Longest file that is read.
+const MAX_FILE: u64 = MAX_RESTART_LEN as u64;
 
 /// A restart file of the archive cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +48,18 @@ pub enum RestartsError {
     },
 }
 
+impl RestartsError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::File(_) => "only a file itself counts there, not a link to one",
+            Self::Malformed { .. } | Self::Refused { .. } | Self::OtherEpoch { .. } => {
+                "take the file from another operator and put it in its place: nachweis-node install-restart"
+            }
+        }
+    }
+}
+
 /// The restarts that this node has installed, by the epoch that they open.
 #[derive(Clone, Debug, Default)]
 pub struct Restarts(Vec<Installed>);
@@ -55,6 +69,36 @@ pub struct Restarts(Vec<Installed>);
 struct Installed {
     file: RestartFile,
     restart: Restart,
+}
+
+/// Whether a good file stands where that of an epoch belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// None.
+    Empty,
+    /// One that counts.
+    Taken,
+}
+
+impl Installed {
+    fn read(path: &Path, bytes: &[u8], founding: &Founding) -> Result<Self, RestartsError> {
+        let path = path.to_path_buf();
+        let file = match RestartFile::decode(bytes) {
+            Ok(file) => file,
+            Err(source) => return Err(RestartsError::Malformed { path, source }),
+        };
+        let checked = file.check(founding.chain(), |authority| founding.admin(authority));
+        let restart = match checked {
+            Ok(restart) => restart,
+            Err(source) => return Err(RestartsError::Refused { path, source }),
+        };
+        let found = restart.epoch().epoch;
+        if path.file_name() == Some(file_name(found).as_ref()) {
+            Ok(Self { file, restart })
+        } else {
+            Err(RestartsError::OtherEpoch { path, found })
+        }
+    }
 }
 
 /// Name of the file that opens an epoch.
@@ -68,7 +112,7 @@ pub fn epoch_in(name: &str) -> Option<Epoch> {
     (file_name(epoch) == name).then_some(epoch)
 }
 
-/// Names and bytes of the restart files in an archive's folder, in order.
+/// Names and bytes of the restart files in an archive's folder, in order; nothing is checked but that they are files.
 ///
 /// # Errors
 /// [`FileError`].
@@ -76,7 +120,12 @@ pub fn read_all(archive: &Path) -> Result<Vec<(String, Vec<u8>)>, FileError> {
     let mut names = files::list(archive)?;
     names.retain(|name| epoch_in(name).is_some());
     names.sort();
-    let read = |name: String| Ok((name.clone(), files::read(&archive.join(name))?));
+    let read = |name: String| {
+        Ok((
+            name.clone(),
+            files::read_own(&archive.join(name), MAX_FILE)?,
+        ))
+    };
     names.into_iter().map(read).collect()
 }
 
@@ -88,23 +137,42 @@ impl Restarts {
     pub fn load(archive: &Path, founding: &Founding) -> Result<Self, RestartsError> {
         let mut restarts = Vec::new();
         for (name, bytes) in read_all(archive)? {
-            let path = archive.join(&name);
-            let file = match RestartFile::decode(&bytes) {
-                Ok(file) => file,
-                Err(source) => return Err(RestartsError::Malformed { path, source }),
-            };
-            let checked = file.check(founding.chain(), |authority| founding.admin(authority));
-            let restart = match checked {
-                Ok(restart) => restart,
-                Err(source) => return Err(RestartsError::Refused { path, source }),
-            };
-            let found = restart.epoch().epoch;
-            if epoch_in(&name) != Some(found) {
-                return Err(RestartsError::OtherEpoch { path, found });
-            }
-            restarts.push(Installed { file, restart });
+            restarts.push(Installed::read(&archive.join(name), &bytes, founding)?);
         }
         Ok(Self(restarts))
+    }
+
+    /// Makes room for the file of this epoch: one that does not count is set aside. Whether a good one is there.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn clear(archive: &Path, founding: &Founding, epoch: Epoch) -> Result<Place, FileError> {
+        let path = archive.join(file_name(epoch));
+        let read = match files::read_own(&path, MAX_FILE) {
+            Err(error) if error.is_missing() => return Ok(Place::Empty),
+            read => read.map_err(RestartsError::from),
+        };
+        let good = read.and_then(|bytes| Installed::read(&path, &bytes, founding));
+        match good {
+            Ok(_) => Ok(Place::Taken),
+            Err(error) => {
+                let aside = files::set_aside(&path)?;
+                tracing::warn!(error = %crate::exit::Chain(&error), path = %aside.display(), "a restart file was set aside");
+                Ok(Place::Empty)
+            }
+        }
+    }
+
+    /// Name and bytes of each, in order.
+    pub fn files(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
+        let named = |one: &Installed| (file_name(one.restart.epoch().epoch), one.file.encode());
+        self.0.iter().map(named)
+    }
+
+    /// The file that opened this epoch, if one did.
+    pub fn files_of(&self, epoch: Epoch) -> impl Iterator<Item = &RestartFile> {
+        let of = move |one: &&Installed| one.restart.epoch().epoch == epoch;
+        self.0.iter().filter(of).map(|one| &one.file)
     }
 
     /// One more, which is kept already.

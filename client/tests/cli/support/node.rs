@@ -251,6 +251,8 @@ impl Shared {
             time_ms: 0,
             log_size: 0,
             provable_size: 0,
+            unguarded: None,
+            missing_cosigners: Vec::new(),
             view: 1,
             epoch: 0,
             peers: IDS[1..].iter().enumerate().map(peer).collect(),
