@@ -19,7 +19,7 @@ use crate::id::{AuthorityId, Height, TreeSize, ValidatorIndex, View};
 use crate::restart::{Restart, RestartError, RestartFile};
 use crate::tip::{EpochInfo, Founding, Tip};
 use crate::trie::Trie;
-use crate::view::{Effects, MemoryState, StateUnavailable};
+use crate::view::{MemoryState, StateUnavailable};
 use crate::vote::VoteKind;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -78,6 +78,12 @@ pub enum FaultKind {
     /// Neither this block nor a descendant is finalized.
     #[error("no finalization of this block or a descendant")]
     NotFinal,
+    /// A restart went on from a later block.
+    #[error("the chain ends here, and a restart file beside it goes on from block {anchor}")]
+    EndsBelow {
+        /// Height of the restart's anchor.
+        anchor: Height,
+    },
     /// The states at hand do not give the chain's status root: a fault of this program.
     #[error("states give status root {found}, the chain says {expected}")]
     StatusRoot {
@@ -136,8 +142,9 @@ pub struct Replay {
     tip: Tip,
     /// The epoch in which the tip was decided.
     deciding: Arc<EpochInfo>,
-    /// Restart files that were given and not reached, by the height of their anchor.
-    restarts: BTreeMap<Height, Restart>,
+    /// Restart files that were given and not reached, by the height of their anchor; of one anchor, in the order of
+    /// the epochs that they open, each of which builds on the one before.
+    restarts: BTreeMap<Height, Vec<Restart>>,
     state: MemoryState,
     leaders: Vec<ValidatorIndex>,
     /// View of the tip's header; 0 for an anchor.
@@ -217,6 +224,16 @@ impl Replay {
         &self.state
     }
 
+    /// Records in all blocks.
+    pub const fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Evidence in all blocks, in order.
+    pub fn evidence(&self) -> &[Recorded] {
+        &self.evidence
+    }
+
     /// The next block. After a fault nothing has changed.
     ///
     /// `rng` draws what batch verification of signatures needs; it does not influence the result.
@@ -233,9 +250,7 @@ impl Replay {
         let block = Block::decode(&frame.block).map_err(|error| fault(error.into()))?;
         let (executed, accusations) = self.check(&block, height, rng).map_err(fault)?;
         let header = &executed.header;
-        let restart = self.restarts.get(&height);
-        let opened = restart.map(|restart| open(restart, &self.tip.epoch, &executed.tip));
-        let opened = opened.transpose().map_err(fault)?;
+        let opened = self.opened_by(&executed.tip).map_err(fault)?;
         let finalization = frame.finalization.as_ref();
         if let Some(certificate) = finalization {
             check_finalization(&self.tip.epoch, header, certificate).map_err(fault)?;
@@ -252,8 +267,23 @@ impl Replay {
         Ok(())
     }
 
+    /// The epoch that the files opened on this block, which is decided in the tip's epoch; the last one of several.
+    fn opened_by(&self, tip: &Tip) -> Result<Option<Arc<EpochInfo>>, FaultKind> {
+        let mut opened: Option<Arc<EpochInfo>> = None;
+        for restart in self.restarts.get(&tip.height).into_iter().flatten() {
+            let epoch = match &opened {
+                // Behind a restart, only what continues that one counts.
+                Some(epoch) => open(restart, tip.block_ref(), (epoch, epoch)),
+                None => open(restart, tip.block_ref(), (&self.tip.epoch, &tip.epoch)),
+            };
+            opened = Some(epoch?);
+        }
+        Ok(opened)
+    }
+
     /// Tells the replay of a restart file: its anchor is final by it, and another epoch follows. After a fault nothing
-    /// has changed. Files come in the order of their anchors, each before the block that follows its anchor.
+    /// has changed. Each file comes before the block that follows its anchor; those of one anchor may come in any order
+    /// until it is the tip.
     ///
     /// # Errors
     /// [`ReplayFault`] if the file does not count, or does not fit the tip if that is its anchor.
@@ -265,10 +295,13 @@ impl Replay {
             .map_err(|error| fault(self.tip.height, error.into()))?;
         let height = restart.anchor().height;
         if height > self.tip.height {
-            self.restarts.insert(height, restart);
+            let here = self.restarts.entry(height).or_default();
+            here.push(restart);
+            here.sort_by_key(|restart| restart.epoch().epoch);
             return Ok(());
         }
-        let opened = open(&restart, &self.deciding, &self.tip);
+        let epochs = (&*self.deciding, &*self.tip.epoch);
+        let opened = open(&restart, self.tip.block_ref(), epochs);
         let opened = opened.map_err(|kind| fault(height, kind))?;
         self.open(opened);
         Ok(())
@@ -283,16 +316,29 @@ impl Replay {
         self.tip.epoch = epoch;
     }
 
-    /// No block comes any more: the newest must be final, and the states must give the root.
+    /// Whether a restart file names the block of this height, which was not reached yet: it makes that one final.
+    pub fn awaits(&self, height: Height) -> bool {
+        self.restarts.contains_key(&height)
+    }
+
+    /// No block comes any more: the newest must be final and not below a restart that is known of, and the states must
+    /// give the root.
     pub fn finish(self) -> Replayed {
+        let fault = self.fault_at_end();
+        self.end(fault)
+    }
+
+    /// What would be wrong if no block came any more.
+    pub fn fault_at_end(&self) -> Option<ReplayFault> {
         let height = self.tip.height;
         let kind = if self.certified < height {
             Some(FaultKind::NotFinal)
+        } else if let Some((anchor, _)) = self.restarts.last_key_value() {
+            Some(FaultKind::EndsBelow { anchor: *anchor })
         } else {
             self.check_states()
         };
-        let fault = kind.map(|kind| ReplayFault { height, kind });
-        self.end(fault)
+        kind.map(|kind| ReplayFault { height, kind })
     }
 
     fn end(self, fault: Option<ReplayFault>) -> Replayed {
@@ -385,13 +431,8 @@ impl Replay {
 
     /// The status root once more, from the states alone and all at once.
     fn check_states(&self) -> Option<FaultKind> {
-        let states = Effects {
-            documents: self.state.documents().clone(),
-            keys: self.state.keys().clone(),
-            ..Effects::empty()
-        };
         let mut trie = Trie::new();
-        trie.extend(&states.trie_entries());
+        trie.extend(&self.state.trie_entries());
         let (found, expected) = (trie.root(), self.tip.trie.root());
         (found != expected).then_some(FaultKind::StatusRoot { found, expected })
     }
@@ -414,9 +455,13 @@ impl Replayed {
     }
 }
 
-/// The epoch that a restart file opens on this tip.
-fn open(restart: &Restart, deciding: &EpochInfo, tip: &Tip) -> Result<Arc<EpochInfo>, FaultKind> {
-    if restart.anchor() != tip.block_ref() || !restart.continues(deciding, &tip.epoch) {
+/// The epoch that a restart file opens on this block, which was decided in one epoch and would be followed by another.
+fn open(
+    restart: &Restart,
+    block: BlockRef,
+    (deciding, next): (&EpochInfo, &EpochInfo),
+) -> Result<Arc<EpochInfo>, FaultKind> {
+    if restart.anchor() != block || !restart.continues(deciding, next) {
         let found = restart.anchor().height;
         return Err(FaultKind::OtherHistory { found });
     }

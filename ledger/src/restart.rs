@@ -21,6 +21,8 @@ use crate::key::{BadSignature, Key, Signature, SigningKey};
 use crate::tip::EpochInfo;
 use crate::validator_set::{MAX_VALIDATORS, ValidatorSet};
 use crate::vote::VoteKind;
+use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use borsh::io::{Read, Result as IoResult};
@@ -32,8 +34,21 @@ pub const RESTART_VERSION: u16 = 1;
 pub const MAX_REPORTS: usize = 2 * MAX_VALIDATORS;
 /// Most bytes of an encoded report: its fields, a header and a certificate.
 pub const MAX_REPORT_LEN: usize = 256 + Header::LEN + Certificate::MAX_LEN;
+/// Begins the name of a restart file beside an archive's segments.
+const FILE_NAME: &str = "restart-";
 /// Most bytes of an encoded file: two sets and the reports.
 pub const MAX_RESTART_LEN: usize = 64 * 1024 + MAX_REPORTS * MAX_REPORT_LEN;
+
+/// Name of the file that opens an epoch, beside an archive's segments.
+pub fn file_name(epoch: Epoch) -> String {
+    format!("{FILE_NAME}{:020}", epoch.0)
+}
+
+/// The epoch in a restart file's name; `None` for any other name, also of a file that was never finished.
+pub fn epoch_in(name: &str) -> Option<Epoch> {
+    let epoch = Epoch(name.strip_prefix(FILE_NAME)?.parse().ok()?);
+    (file_name(epoch) == name).then_some(epoch)
+}
 
 coded_enum! {
     /// What a reporter's journal knows.

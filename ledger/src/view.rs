@@ -285,6 +285,11 @@ impl MemoryState {
         &self.all.keys
     }
 
+    /// The entries of the status map that these states are: of documents, keys and authorities.
+    pub fn trie_entries(&self) -> BTreeMap<TrieKey, TrieValue> {
+        self.all.trie_entries()
+    }
+
     /// Every recorded evidence.
     pub const fn evidence(&self) -> &BTreeSet<(Epoch, ValidatorIndex)> {
         &self.all.evidence

@@ -11,7 +11,7 @@ use ledger::body::Item;
 use ledger::frame::{HEADER_LEN, Payload, SegmentHeader, parse, segment_number};
 use ledger::hash::{Hash, SubmissionHash};
 use ledger::replay::Replay;
-use ledger::restart::RestartFile;
+use ledger::restart::{RestartFile, epoch_in};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Error, Result};
@@ -87,7 +87,7 @@ fn restarts(folder: &Path) -> Result<Vec<RestartFile>> {
         .collect::<Result<Vec<_>>>()?;
     paths.retain(|path| {
         let name = path.file_name().unwrap_or_default();
-        name.to_string_lossy().starts_with("restart-")
+        epoch_in(&name.to_string_lossy()).is_some()
     });
     paths.sort();
     let read = |path: PathBuf| RestartFile::decode(&fs::read(path)?).map_err(Error::other);

@@ -315,8 +315,8 @@ fn replay(chain: &Chain, files: &[(usize, &RestartFile)]) -> Result<Replayed, Fa
         .map_or(Ok(replayed), |fault| Err(fault.kind))
 }
 
-/// A chain whose second block was notarized only when it stood; a restart went on from it.
-fn restarted(params: Params) -> (Chain, RestartFile) {
+/// A chain whose second block was notarized only when it stood, and the file that goes on from it.
+fn stood(params: Params) -> (Chain, RestartFile) {
     let mut chain = Chain::founded(genesis_with(params));
     let items = [batch(&mut chain, "a", 1)];
     chain.block(&items);
@@ -325,14 +325,29 @@ fn restarted(params: Params) -> (Chain, RestartFile) {
     let executed = chain.block_at(time, &items, Finality::ByDescendant);
     let shown = top(&base, executed.header, VoteKind::Notarize);
     let file = file_on(&chain, &base, Some(shown));
-    let restart = check(&chain.founding, &file).unwrap();
+    (chain, file)
+}
+
+fn go_on_by(chain: &mut Chain, file: &RestartFile) {
+    let restart = check(&chain.founding, file).unwrap();
     assert_eq!(restart.anchor(), chain.tip.block_ref());
     chain.tip.epoch = restart.epoch().clone();
     chain.view = View(0);
-    let items = [batch(&mut chain, "c", 1)];
+}
+
+fn first_block_of(chain: &mut Chain, epoch: Epoch) {
+    let items = [batch(chain, "c", 1)];
     let first = chain.block(&items);
-    assert_eq!(first.header.epoch, restart.epoch().epoch);
+    assert_eq!(first.header.epoch, epoch);
     assert!(first.header.flags.is_anchor());
+}
+
+/// The same after a restart that went on from it.
+fn restarted(params: Params) -> (Chain, RestartFile) {
+    let (mut chain, file) = stood(params);
+    go_on_by(&mut chain, &file);
+    let epoch = chain.tip.epoch.epoch;
+    first_block_of(&mut chain, epoch);
     (chain, file)
 }
 
@@ -362,20 +377,39 @@ fn a_restart_on_a_seal_block_makes_it_final() {
 
 #[test]
 fn a_second_restart_builds_on_the_first() {
-    let (mut chain, file) = restarted(Params::default());
-    let ordinary = chain.founding.epoch();
+    let (mut chain, file) = stood(Params::default());
+    go_on_by(&mut chain, &file);
     let base = EpochInfo::clone(&chain.tip.epoch);
     let again = file_on(&chain, &base, None);
-    let at_anchor = chain.frames[..2].to_vec();
-    let first = check(&chain.founding, &again).unwrap();
-    assert_eq!(first.epoch().epoch, Epoch(2));
-    // Made from reports of an epoch that the first restart has replaced: another history.
-    let stale = file_on(&chain, &ordinary, None);
-    chain.frames = at_anchor;
-    let both = [(2, &file), (2, &again)];
-    assert_eq!(replay(&chain, &both).unwrap().tip.epoch.epoch, Epoch(2));
-    let kind = replay(&chain, &[(2, &file), (2, &stale)]).unwrap_err();
-    assert!(matches!(kind, FaultKind::OtherHistory { .. }), "{kind}");
+    go_on_by(&mut chain, &again);
+    // Made from other reports of the epoch that the first restart has replaced: another history.
+    let ordinary = chain.founding.epoch();
+    let told = file.reports().iter().map(|report| report.statement.clone());
+    let mut told: Vec<_> = told.collect();
+    told[1].memory = Memory::Lost;
+    let stale = file_of(&ordinary, told);
+    let both = |before| replay(&chain, &[(before, &file), (before, &again)]);
+    assert_eq!(both(2).unwrap().tip.epoch.epoch, Epoch(2));
+    assert_eq!(both(0).unwrap().tip.epoch.epoch, Epoch(2));
+    for before in [0, 2] {
+        let kind = replay(&chain, &[(before, &file), (before, &stale)]).unwrap_err();
+        assert!(matches!(kind, FaultKind::OtherHistory { .. }), "{kind}");
+    }
+    // Whoever audits knows all files before the first block.
+    first_block_of(&mut chain, Epoch(2));
+    for files in [[(0, &file), (0, &again)], [(0, &again), (0, &file)]] {
+        assert_eq!(replay(&chain, &files).unwrap().certified, Height(3));
+    }
+    assert!(replay(&chain, &[(0, &file)]).is_err());
+    assert!(replay(&chain, &[(0, &again)]).is_err());
+}
+
+#[test]
+fn a_chain_that_ends_below_a_restart_is_not_whole() {
+    let (mut chain, file) = restarted(Params::default());
+    chain.frames.truncate(1);
+    let kind = replay(&chain, &[(0, &file)]).unwrap_err();
+    assert_eq!(kind, FaultKind::EndsBelow { anchor: Height(2) });
 }
 
 #[test]

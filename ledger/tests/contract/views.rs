@@ -126,6 +126,7 @@ proptest! {
         let mut rng = TestRng::new(&seed.to_string());
         let [below, first, second, third] = std::array::from_fn(|_| effects(&mut rng));
         let mut state = MemoryState::new();
+        let mut entries = below.trie_entries();
         state.apply(below, TimeMs(1));
         let layered = Overlay::new(&state).with(&first).with(&second).with(&third);
         let mut applied = state.clone();
@@ -144,8 +145,10 @@ proptest! {
         at_once.apply(absorbed.clone(), TimeMs(1));
         prop_assert_eq!(&at_once, &applied);
         // What the status map takes of it: documents, keys and authorities.
-        let entries = absorbed.documents.len() + absorbed.keys.len() + absorbed.authorities.len();
-        prop_assert_eq!(absorbed.trie_entries().len(), entries);
+        let count = absorbed.documents.len() + absorbed.keys.len() + absorbed.authorities.len();
+        prop_assert_eq!(absorbed.trie_entries().len(), count);
+        entries.extend(absorbed.trie_entries());
+        prop_assert_eq!(applied.trie_entries(), entries);
         // A submission is forgotten when its window is over, and not before.
         applied.apply(Effects::default(), END);
         prop_assert_eq!(told(&at_once), told(&applied));

@@ -1,6 +1,8 @@
 //! Restart files beside the archive's segments: where the chain went on by one, its anchor has no finalization
 //! (consensus.md, section 3.12). `restart-<epoch>` for the epoch that it opens; written once, never changed.
 
+pub use ledger::restart::{epoch_in, file_name};
+
 use super::files::{self, FileError};
 use ledger::codec::DecodeError;
 use ledger::header::BlockRef;
@@ -10,7 +12,6 @@ use ledger::tip::{EpochInfo, Founding, Tip};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const PREFIX: &str = "restart-";
 /// Longest file that is read.
 const MAX_FILE: u64 = MAX_RESTART_LEN as u64;
 
@@ -99,17 +100,6 @@ impl Installed {
             Err(RestartsError::OtherEpoch { path, found })
         }
     }
-}
-
-/// Name of the file that opens an epoch.
-pub fn file_name(epoch: Epoch) -> String {
-    format!("{PREFIX}{:020}", epoch.0)
-}
-
-/// The epoch in a restart file's name; `None` for any other name.
-pub fn epoch_in(name: &str) -> Option<Epoch> {
-    let epoch = Epoch(name.strip_prefix(PREFIX)?.parse().ok()?);
-    (file_name(epoch) == name).then_some(epoch)
 }
 
 /// Names and bytes of the restart files in an archive's folder, in order; nothing is checked but that they are files.
