@@ -346,10 +346,12 @@ fn restore(from: &Path, dir: &Path) -> Result<(), Failure> {
         "{shown} is restored and verified up to block {}",
         restored.height
     ));
+    for moved in &restored.moved {
+        say(&moved.to_string());
+    }
     say(&format!(
-        "next: put vote.key, cosigner.key, log.key and network.key into {shown}/{}; the node will follow, \
-         and not vote",
-        restored.keys
+        "next: put vote.key, cosigner.key, log.key and network.key into {}; the node will follow, and not vote",
+        restored.keys.display()
     ));
     Ok(())
 }

@@ -12,6 +12,7 @@
 
 use super::Failure;
 use super::export::{self, ExportError, Listed, MANIFEST, Manifest};
+use super::places::{self, Moved};
 use super::progress::Progress;
 use crate::config::{self, Config, ConfigError};
 use crate::exit::Exit;
@@ -28,11 +29,13 @@ use ledger::replay::{Replay, ReplayFault};
 use ledger::restart::RestartFile;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 const FORMAT: &[u8; 10] = b"NWBACKUP1\n";
 /// The genesis in a backup and in a node's directory.
 const GENESIS: &str = "genesis.nachweis";
+/// Folder of the data in a restored node's directory.
+const DATA: &str = "data";
 /// Longest name of an entry, in bytes.
 const MAX_NAME: usize = 64;
 /// Longest entry: a segment, whose offsets have 32 bits.
@@ -71,6 +74,9 @@ pub enum BackupError {
     /// The archive in it cannot be opened.
     #[error("the archive of the backup cannot be used")]
     Archive(#[from] archive::OpenError),
+    /// A restart file in it cannot be read.
+    #[error("a restart file of the backup cannot be read")]
+    Restart(#[from] RestartsError),
     /// A block cannot be read.
     #[error("the archive of the backup cannot be read")]
     Block(#[from] archive::ReadError),
@@ -95,6 +101,7 @@ impl From<BackupError> for Failure {
             BackupError::Genesis(_)
             | BackupError::Founding(_)
             | BackupError::Config(_)
+            | BackupError::Restart(_)
             | BackupError::Archive(_) => (Exit::Refused, None),
         };
         Self::new(exit, error).hint(hint.map(str::to_owned))
@@ -116,12 +123,7 @@ fn stream(what: &str) -> impl Fn(io::Error) -> BackupError + use<> {
 pub fn backup(dir: &Path, out: &mut dyn Write) -> Result<Manifest, BackupError> {
     let config = Config::load(dir).map_err(ExportError::from)?;
     let founding = Founding::load(&config.genesis()).map_err(ExportError::from)?;
-    let chain = founding.chain();
-    let mut manifest = Manifest {
-        chain: chain.to_string(),
-        height: 0,
-        files: Vec::new(),
-    };
+    let mut manifest = Manifest::of(founding.chain());
     out.write_all(FORMAT).map_err(stream("the backup"))?;
     let small = [
         (GENESIS, config.genesis()),
@@ -133,18 +135,23 @@ pub fn backup(dir: &Path, out: &mut dyn Write) -> Result<Manifest, BackupError> 
         manifest.files.push(Listed::of(name, &bytes));
     }
     let archive = config.data().join("archive");
-    for (name, bytes) in export::restart_files(&archive, founding)? {
-        write_entry(out, &name, &bytes)?;
-        manifest.files.push(Listed::of(&name, &bytes));
-    }
-    let segments = Segments::of(&archive, chain).map_err(ExportError::from)?;
+    let segments = Segments::of(&archive, founding.chain());
+    let mut segments = segments.map_err(ExportError::from)?;
     let mut progress = Progress::new("backing up", segments.total());
-    for copied in segments {
+    for copied in segments.by_ref() {
         let copied = copied.map_err(ExportError::from)?;
         write_entry(out, &copied.name, &copied.bytes)?;
-        manifest.files.push(Listed::of(&copied.name, &copied.bytes));
-        manifest.height = copied.next.prev().unwrap_or(Height(0)).0;
+        manifest.add(&copied);
         progress.step();
+    }
+    let restarts = export::restart_files(&archive, founding)?;
+    for copied in segments.end(&restarts) {
+        write_entry(out, &copied.name, &copied.bytes)?;
+        manifest.add(&copied);
+    }
+    for (name, bytes) in restarts.reached(Height(manifest.height)) {
+        write_entry(out, &name, &bytes)?;
+        manifest.files.push(Listed::of(&name, &bytes));
     }
     let text = serde_json::to_vec_pretty(&manifest);
     let text = text.map_err(|error| stream(MANIFEST)(error.into()))?;
@@ -235,12 +242,14 @@ fn take(from: &mut dyn Read, bytes: &mut [u8]) -> Result<(), BackupError> {
 }
 
 /// What a restore gave.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Restored {
     /// Newest block, verified like all before it.
     pub height: Height,
-    /// Folder names below the directory where the keys belong.
-    pub keys: &'static str,
+    /// Folder where the keys belong.
+    pub keys: PathBuf,
+    /// What the configuration in the backup said of places that are now below the directory.
+    pub moved: Vec<Moved>,
 }
 
 /// Makes a node's directory from a backup, after everything in it was verified. Keys are not in it.
@@ -253,20 +262,48 @@ pub fn restore(from: &mut dyn Read, dir: &Path) -> Result<Restored, BackupError>
     }
     let folder = NewFolder::begin(dir).map_err(stream(&dir.display().to_string()))?;
     unpack(from, folder.path())?;
-    let config = Config::load(folder.path())?;
-    let height = verify(folder.path(), &config)?;
-    let keys = "keys";
-    make_dir(&folder.path().join(keys))?;
+    let (keys, moved) = configure(folder.path())?;
+    let height = verify(folder.path())?;
+    // One elsewhere is its owner's to make.
+    let is_below = |part| matches!(part, Component::Normal(_));
+    if keys.components().all(is_below) {
+        make_dir(&folder.path().join(&keys))?;
+    }
     folder
         .finish()
         .map_err(stream(&dir.display().to_string()))?;
-    Ok(Restored { height, keys })
+    Ok(Restored {
+        height,
+        keys: dir.join(keys),
+        moved,
+    })
 }
 
+/// Makes a folder, durably.
 fn make_dir(path: &Path) -> Result<(), BackupError> {
     use std::os::unix::fs::DirBuilderExt as _;
-    let made = fs::DirBuilder::new().mode(0o700).create(path);
-    made.map_err(stream(&path.display().to_string()))
+    let mut made = fs::DirBuilder::new();
+    let made = made.mode(0o700).recursive(true).create(path);
+    let synced = made.and_then(|()| files::sync_folder(files::folder_of(path)));
+    synced.map_err(stream(&path.display().to_string()))
+}
+
+/// Has the configuration name the places where things were unpacked. Gives the folder of the keys, and what was changed.
+fn configure(root: &Path) -> Result<(PathBuf, Vec<Moved>), BackupError> {
+    let storage = Config::load(root)?.storage;
+    let moved = places::elsewhere(&storage, DATA, GENESIS);
+    if !moved.is_empty() {
+        let path = root.join(config::FILE);
+        let failed = || stream(&path.display().to_string());
+        let text = fs::read_to_string(&path).map_err(failed())?;
+        let text = places::bring_home(&text, &moved);
+        let text = text.ok_or_else(|| {
+            BackupError::Damaged("its configuration has no readable [storage]".to_owned())
+        })?;
+        files::replace(&path, text.as_bytes(), Access::Public).map_err(failed())?;
+        Config::load(root)?;
+    }
+    Ok((storage.keys, moved))
 }
 
 /// Writes the stream's files below `root`; each is checked against its hash, and all against the manifest.
@@ -276,7 +313,7 @@ fn unpack(from: &mut dyn Read, root: &Path) -> Result<(), BackupError> {
     if &format != FORMAT {
         return Err(BackupError::Damaged("it is no backup".to_owned()));
     }
-    let data = root.join("data");
+    let data = root.join(DATA);
     make_dir(&data)?;
     make_dir(&data.join("archive"))?;
     let mut listed = Vec::new();
@@ -318,21 +355,15 @@ fn unpack(from: &mut dyn Read, root: &Path) -> Result<(), BackupError> {
 }
 
 /// Replays the unpacked archive from genesis.
-fn verify(root: &Path, config: &Config) -> Result<Height, BackupError> {
+fn verify(root: &Path) -> Result<Height, BackupError> {
     let founding = Founding::load(&root.join(GENESIS))?;
     let chain = founding.chain();
-    let archive = Archive::open(&root.join("data").join("archive"), chain)?;
+    let archive = Archive::open(&root.join(DATA).join("archive"), chain)?;
     let reader = archive.reader();
-    if config.data() != root.join("data") || config.genesis() != root.join(GENESIS) {
-        return Err(BackupError::Damaged(
-            "its configuration names other folders than data and genesis.nachweis".to_owned(),
-        ));
-    }
     let mut progress = Progress::new("verifying blocks", reader.last().map_or(0, |last| last.0));
     let mut replay = Replay::new(founding.into_genesis())?;
-    for (name, bytes) in restarts::read_all(&root.join("data").join("archive"))
-        .map_err(RestartsError::from)
-        .map_err(ExportError::from)?
+    for (name, bytes) in
+        restarts::read_all(&root.join(DATA).join("archive")).map_err(RestartsError::from)?
     {
         let file = RestartFile::decode(&bytes)
             .map_err(|error| BackupError::Damaged(format!("{name} is no restart file: {error}")))?;

@@ -5,12 +5,12 @@ use super::progress::Progress;
 use crate::config::{Config, ConfigError};
 use crate::exit::Exit;
 use crate::storage::archive::OpenError;
-use crate::storage::copy::Segments;
+use crate::storage::copy::{Copied, Segments};
 use crate::storage::restarts::{Restarts, RestartsError};
 use genesis::container::{ContainerError, Founding};
 use genesis::files::{self, Access, NewFolder};
 use ledger::genesis::GenesisError;
-use ledger::hash::sha256;
+use ledger::hash::{ChainId, sha256};
 use ledger::id::Height;
 use serde::Serialize;
 use std::io;
@@ -105,16 +105,30 @@ impl From<ExportError> for Failure {
     }
 }
 
-/// Names and bytes of an archive's restart files, each of which counts by itself.
+/// The restart files of an archive, each of which counts by itself.
 ///
 /// # Errors
 /// [`ExportError`].
-pub fn restart_files(
-    archive: &Path,
-    founding: Founding,
-) -> Result<Vec<(String, Vec<u8>)>, ExportError> {
+pub fn restart_files(archive: &Path, founding: Founding) -> Result<Restarts, ExportError> {
     let founding = ledger::tip::Founding::new(founding.into_genesis())?;
-    Ok(Restarts::load(archive, &founding)?.files().collect())
+    Ok(Restarts::load(archive, &founding)?)
+}
+
+impl Manifest {
+    /// Of no file yet.
+    pub fn of(chain: ChainId) -> Self {
+        Self {
+            chain: chain.to_string(),
+            height: 0,
+            files: Vec::new(),
+        }
+    }
+
+    /// Lists a segment too.
+    pub fn add(&mut self, copied: &Copied) {
+        self.files.push(Listed::of(&copied.name, &copied.bytes));
+        self.height = copied.next.prev().unwrap_or(Height(0)).0;
+    }
 }
 
 /// Copies the archive of a node, running or not, into a new folder. Gives what is in it.
@@ -134,25 +148,27 @@ pub fn export(dir: &Path, out: &Path) -> Result<Manifest, ExportError> {
     };
     let folder = NewFolder::begin(out).map_err(failed(out))?;
     let archive = config.data().join("archive");
-    let segments = Segments::of(&archive, chain)?;
+    let mut segments = Segments::of(&archive, chain)?;
     let mut progress = Progress::new("exporting", segments.total());
-    let mut manifest = Manifest {
-        chain: chain.to_string(),
-        height: 0,
-        files: Vec::new(),
+    let mut manifest = Manifest::of(chain);
+    let put = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        files::create(&path, bytes, Access::Public).map_err(failed(&path))
     };
-    for (name, bytes) in restart_files(&archive, founding)? {
-        let path = folder.path().join(&name);
-        files::create(&path, &bytes, Access::Public).map_err(failed(&path))?;
-        manifest.files.push(Listed::of(&name, &bytes));
-    }
-    for copied in segments {
+    for copied in segments.by_ref() {
         let copied = copied?;
-        let path = folder.path().join(&copied.name);
-        files::create(&path, &copied.bytes, Access::Public).map_err(failed(&path))?;
-        manifest.files.push(Listed::of(&copied.name, &copied.bytes));
-        manifest.height = copied.next.prev().unwrap_or(Height(0)).0;
+        put(&copied.name, &copied.bytes)?;
+        manifest.add(&copied);
         progress.step();
+    }
+    let restarts = restart_files(&archive, founding)?;
+    for copied in segments.end(&restarts) {
+        put(&copied.name, &copied.bytes)?;
+        manifest.add(&copied);
+    }
+    for (name, bytes) in restarts.reached(Height(manifest.height)) {
+        put(&name, &bytes)?;
+        manifest.files.push(Listed::of(&name, &bytes));
     }
     let path = folder.path().join(MANIFEST);
     let text = serde_json::to_vec_pretty(&manifest);

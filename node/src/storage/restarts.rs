@@ -227,9 +227,21 @@ impl Restarts {
         all.any(|restart| restart.anchor() == block && restart.epoch().epoch == epoch)
     }
 
+    /// The blocks that restarts went on from.
+    pub fn anchors(&self) -> impl Iterator<Item = Height> {
+        self.all().map(|restart| restart.anchor().height)
+    }
+
+    /// Names and bytes of the files that go on from a block up to this one, in order.
+    pub fn reached(&self, newest: Height) -> impl Iterator<Item = (String, Vec<u8>)> {
+        let all = self.0.iter();
+        let reached = all.filter(move |one| one.restart.anchor().height <= newest);
+        reached.map(|one| (file_name(one.restart.epoch().epoch), one.file.encode()))
+    }
+
     /// The lowest anchor: what was decided up to it is no restart's.
     pub fn first_anchor(&self) -> Option<Height> {
-        self.all().map(|restart| restart.anchor().height).min()
+        self.anchors().min()
     }
 
     /// Whether a restart made this very block final.
