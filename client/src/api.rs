@@ -13,6 +13,7 @@ pub use types::{Standing, Submitted};
 use ledger::document::DocumentId;
 use ledger::frame::MAX_PAYLOAD_LEN;
 use ledger::id::Height;
+use ledger::note::MAX_NOTE;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
@@ -275,6 +276,15 @@ impl Api {
     pub async fn block(&self, height: Height) -> Result<Vec<u8>, ApiError> {
         let path = format!("/v1/blocks/{height}?raw");
         let request = Request::get(&path, self.0.timeout(), MAX_PAYLOAD_LEN);
+        self.0.ask(&request).await
+    }
+
+    /// The newest checkpoint with its cosignatures, as a note.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] if there is none yet, or others.
+    pub async fn checkpoint(&self) -> Result<Vec<u8>, ApiError> {
+        let request = Request::get("/log/checkpoint", self.0.timeout(), MAX_NOTE);
         self.0.ask(&request).await
     }
 

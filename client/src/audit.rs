@@ -12,17 +12,20 @@ use ledger::checkpoint::Checkpoint;
 use ledger::frame::{FrameError, Payload};
 use ledger::genesis::GenesisError;
 use ledger::hash::{ChainId, Hash};
-use ledger::id::{Height, TimeMs};
-use ledger::note::Note;
-use ledger::receipt::Trust;
-use ledger::replay::{FaultKind, Recorded, Replay, Replayed};
+use ledger::id::{Epoch, Height, TimeMs};
+use ledger::note::{Note, NoteError};
+use ledger::receipt::{Failure, Trust};
+use ledger::replay::{FaultKind, Recorded, Replay};
 use ledger::state::Lifecycle;
-use segments::{Archive, Next, OpenError, SegmentFault, Torn};
-use std::collections::VecDeque;
+use segments::{Archive, ManifestFault, Next, OpenError, SegmentFault, Torn};
+use std::collections::{BTreeSet, VecDeque};
 use tokio::task::JoinHandle;
 
 /// Most bytes of blocks that wait for the finalization of a descendant: what one sync of a node covers.
 const MAX_HELD: usize = 64 << 20;
+/// Most newest blocks without a finalization that a node's archive may end with: a range of blocks that it fetches, and
+/// what leads on from there to a certified one. A crash or a stop in the midst of it leaves them.
+const MAX_UNCERTIFIED: usize = 1_024 + 64;
 /// Blocks that are fetched from a node ahead of their verification.
 const AHEAD: u64 = 16;
 
@@ -35,6 +38,12 @@ pub enum AuditError {
     /// The node does not give its blocks.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// What the node serves as its checkpoint is none.
+    #[error("the node's checkpoint is none")]
+    Note(#[from] NoteError),
+    /// What the node serves as its checkpoint is not cosigned by those whom the trust file names.
+    #[error("the node's checkpoint is not cosigned by the validators of the trust file")]
+    Checkpoint(#[from] Failure),
     /// The pinned genesis founds no network.
     #[error("the pinned genesis cannot found a network")]
     Genesis(#[from] GenesisError),
@@ -62,6 +71,9 @@ pub enum Wrong {
     /// The segment's bytes.
     #[error(transparent)]
     Segment(#[from] SegmentFault),
+    /// The files are not those of the manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestFault),
     /// What a node sent for a block.
     #[error("the node's answer is no block: {0}")]
     Answer(#[from] FrameError),
@@ -125,8 +137,11 @@ pub struct Report {
     pub bytes: u64,
     /// A tail of the last segment that is no whole frame, as a crash or a running node leaves it.
     pub torn: Option<Torn>,
-    /// Newest blocks without a finalization, of a group that a crash tore. They count for nothing.
+    /// Newest blocks without a finalization, as a node leaves them that is stopped while it follows. They are right, and
+    /// count for nothing.
     pub unfinished: usize,
+    /// The trees that are known from elsewhere, by whom, with their sizes: the chain had to reach and to hold them.
+    pub compared: Vec<(&'static str, u64)>,
     /// The first thing that is wrong.
     pub fault: Option<Fault>,
 }
@@ -142,6 +157,8 @@ struct Known {
 struct Audit<'a> {
     chain: ChainId,
     replay: Replay,
+    /// The epochs of the restart files that the replay knows.
+    restarts: BTreeSet<Epoch>,
     known: Vec<Known>,
     held: Vec<(Option<u64>, Height, Payload)>,
     held_bytes: usize,
@@ -161,6 +178,7 @@ impl<'a> Audit<'a> {
         Ok(Self {
             chain: trust.chain(),
             replay: Replay::new(trust.genesis().clone())?,
+            restarts: BTreeSet::new(),
             known: pin.into_iter().collect(),
             held: Vec::new(),
             held_bytes: 0,
@@ -176,13 +194,33 @@ impl<'a> Audit<'a> {
         if let Some(checkpoint) = note.and_then(|note| Checkpoint::parse(note.text()).ok())
             && checkpoint.size.0 > 0
         {
-            self.known.push(Known {
-                whose: "the checkpoint that the node kept",
-                size: checkpoint.size.0,
-                root: checkpoint.root,
-                met: false,
-            });
+            self.expect("the checkpoint that the node kept", &checkpoint);
         }
+    }
+
+    fn expect(&mut self, whose: &'static str, checkpoint: &Checkpoint) {
+        self.known.push(Known {
+            whose,
+            size: checkpoint.size.0,
+            root: checkpoint.root,
+            met: false,
+        });
+    }
+
+    /// Tells the replay of the restart files that are there now. A node has such a file before it has a block that
+    /// needs it: those that are there after a segment was read suffice for the segment.
+    fn learn(&mut self, files: &Archive) -> Result<Result<(), Fault>, OpenError> {
+        for (epoch, file) in files.restarts(&self.restarts)? {
+            self.restarts.insert(epoch);
+            if let Err(fault) = self.replay.go_on_by(&file) {
+                return Ok(Err(Fault {
+                    height: fault.height,
+                    segment: None,
+                    wrong: fault.kind.into(),
+                }));
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Height of the next block.
@@ -195,23 +233,33 @@ impl<'a> Audit<'a> {
             .saturating_add(1)
     }
 
-    /// The next block. It is verified once it, or a block above it, brings a finalization.
+    /// The next block. It is verified once it, or a block above it, brings a finalization or is final by a restart.
     fn push(&mut self, segment: Option<u64>, payload: Payload, bytes: usize) -> Result<(), Fault> {
-        let finalized = payload.finalization.is_some();
+        let finalized = payload.finalization.is_some() || self.replay.awaits(self.next());
         self.held.push((segment, self.next(), payload));
         self.held_bytes += bytes;
         self.bytes += bytes as u64;
         if finalized || self.held_bytes > MAX_HELD {
-            self.held_bytes = 0;
-            for (segment, height, payload) in std::mem::take(&mut self.held) {
-                self.verify(&payload).map_err(|wrong| Fault {
-                    height,
-                    segment,
-                    wrong,
-                })?;
-            }
+            self.verify_held(self.held.len())?;
         }
         (self.watch)(bytes as u64);
+        Ok(())
+    }
+
+    /// Verifies the first of the blocks that wait.
+    fn verify_held(&mut self, count: usize) -> Result<(), Fault> {
+        let rest = self.held.split_off(count.min(self.held.len()));
+        let first = std::mem::replace(&mut self.held, rest);
+        if self.held.is_empty() {
+            self.held_bytes = 0;
+        }
+        for (segment, height, payload) in first {
+            self.verify(&payload).map_err(|wrong| Fault {
+                height,
+                segment,
+                wrong,
+            })?;
+        }
         Ok(())
     }
 
@@ -233,40 +281,96 @@ impl<'a> Audit<'a> {
         Ok(())
     }
 
-    fn end(self, torn: Option<Torn>, fault: Option<Fault>, segment: Option<u64>) -> Report {
-        let Self {
-            replay,
-            known,
-            held,
-            first_ms,
-            bytes,
-            ..
-        } = self;
-        let end = replay.finish();
-        let fault = fault.or_else(|| at_end(&end, &known, segment));
-        let ended = |wanted: fn(&Lifecycle) -> bool| {
-            let states = end.state.documents().values();
-            states.filter(|state| wanted(&state.lifecycle)).count()
-        };
-        Report {
-            chain: self.chain,
-            height: end.tip.height,
-            records: end.records,
-            registrations: end.state.registrations().len(),
-            revoked: ended(|lifecycle| matches!(lifecycle, Lifecycle::Revoked { .. })),
-            superseded: ended(|lifecycle| matches!(lifecycle, Lifecycle::Superseded { .. })),
-            log_size: end.log_size().0,
-            log_root: end.log_root(),
-            status_root: end.status_root(),
-            first_ms,
-            newest_ms: end.tip.time_ms,
-            evidence: end.evidence,
-            bytes,
-            torn,
-            unfinished: held.len(),
-            fault,
+    /// No block comes any more.
+    fn end(mut self, torn: Option<Torn>, fault: Option<Fault>, ending: &Ending) -> Report {
+        let fault = fault.or_else(|| self.reach_restart().err());
+        let mut report = self.report(torn);
+        report.fault = fault.or_else(|| self.fault_at_end(ending));
+        report
+    }
+
+    /// A file may have come after the block that it makes final.
+    fn reach_restart(&mut self) -> Result<(), Fault> {
+        let named = |(_, height, _): &(_, Height, _)| self.replay.awaits(*height);
+        match self.held.iter().rposition(named) {
+            Some(at) => self.verify_held(at + 1),
+            None => Ok(()),
         }
     }
+
+    /// What the blocks that are final come to.
+    fn report(&self, torn: Option<Torn>) -> Report {
+        let (tip, state) = (self.replay.tip(), self.replay.state());
+        let ended = |wanted: fn(&Lifecycle) -> bool| {
+            let states = state.documents().values();
+            states.filter(|state| wanted(&state.lifecycle)).count()
+        };
+        let known = self.known.iter();
+        Report {
+            chain: self.chain,
+            height: tip.height,
+            records: self.replay.records(),
+            registrations: state.registrations().len(),
+            revoked: ended(|lifecycle| matches!(lifecycle, Lifecycle::Revoked { .. })),
+            superseded: ended(|lifecycle| matches!(lifecycle, Lifecycle::Superseded { .. })),
+            log_size: tip.log_size().0,
+            log_root: tip.log.root(),
+            status_root: tip.trie.root(),
+            first_ms: self.first_ms,
+            newest_ms: tip.time_ms,
+            evidence: self.replay.evidence().to_vec(),
+            bytes: self.bytes,
+            torn,
+            unfinished: self.held.len(),
+            compared: known.map(|known| (known.whose, known.size)).collect(),
+            fault: None,
+        }
+    }
+
+    /// What shows only when no block comes any more.
+    fn fault_at_end(&mut self, ending: &Ending) -> Option<Fault> {
+        let (height, segment) = (self.replay.tip().height, ending.segment);
+        let fault = |wrong| Fault {
+            height,
+            segment,
+            wrong,
+        };
+        if let Some(found) = self.replay.fault_at_end() {
+            return Some(fault(found.kind.into()));
+        }
+        let not_final = self.held.first().map(|(_, height, _)| *height);
+        let count = self.held.len();
+        if let Err(fault) = self.verify_held(count) {
+            return Some(fault);
+        }
+        if let Some(height) = not_final.filter(|_| count > ending.uncertified) {
+            return Some(Fault {
+                height,
+                segment,
+                wrong: FaultKind::NotFinal.into(),
+            });
+        }
+        if let Some(known) = self.known.iter().find(|known| !known.met) {
+            return Some(fault(Wrong::Short {
+                whose: known.whose,
+                size: known.size,
+                found: self.replay.tip().log_size().0,
+            }));
+        }
+        let listed = ending.listed.filter(|listed| *listed != height)?;
+        let found = height;
+        Some(fault(ManifestFault::Height { listed, found }.into()))
+    }
+}
+
+/// Where the blocks end, and how they may.
+#[derive(Default)]
+struct Ending {
+    segment: Option<u64>,
+    /// So many of the newest may be without a finalization.
+    uncertified: usize,
+    /// Newest block by the manifest.
+    listed: Option<Height>,
 }
 
 impl Known {
@@ -277,24 +381,6 @@ impl Known {
             root: self.root,
         }
     }
-}
-
-/// What shows only when no block comes any more.
-fn at_end(end: &Replayed, known: &[Known], segment: Option<u64>) -> Option<Fault> {
-    let found = end.log_size().0;
-    let unmet = known.iter().find(|known| !known.met);
-    let short = unmet.map(|known| Wrong::Short {
-        whose: known.whose,
-        size: known.size,
-        found,
-    });
-    let of_replay = end.fault.clone().map(|fault| Wrong::Block(fault.kind));
-    let wrong = of_replay.or(short)?;
-    Some(Fault {
-        height: end.tip.height,
-        segment,
-        wrong,
-    })
 }
 
 /// Audits an archive's files. `watch` is told the bytes of each block.
@@ -310,18 +396,27 @@ pub fn archive(
     if let Some(note) = &files.note {
         audit.expect_note(note);
     }
-    let mut torn = None;
-    for restart in &files.restarts {
-        if let Err(fault) = audit.replay.go_on_by(restart) {
-            let fault = Fault {
-                height: fault.height,
-                segment: None,
-                wrong: fault.kind.into(),
-            };
-            return Ok(audit.end(None, Some(fault), None));
-        }
+    let mut ending = Ending {
+        segment: None,
+        // What an export lists is complete.
+        uncertified: if files.height().is_some() {
+            0
+        } else {
+            MAX_UNCERTIFIED
+        },
+        listed: files.height(),
+    };
+    if let Err(wrong) = files.check_manifest(audit.chain)? {
+        let fault = Fault {
+            height: audit.next(),
+            segment: None,
+            wrong: wrong.into(),
+        };
+        return Ok(audit.end(None, Some(fault), &ending));
     }
+    let mut torn = None;
     for number in 1..=files.last() {
+        ending.segment = Some(number);
         let fault = |height, wrong: SegmentFault| Fault {
             height,
             segment: Some(number),
@@ -331,9 +426,12 @@ pub fn archive(
             Ok(segment) => segment,
             Err(wrong) => {
                 let fault = fault(audit.next(), wrong);
-                return Ok(audit.end(None, Some(fault), Some(number)));
+                return Ok(audit.end(None, Some(fault), &ending));
             }
         };
+        if let Err(fault) = audit.learn(files)? {
+            return Ok(audit.end(None, Some(fault), &ending));
+        }
         loop {
             let pushed = match segment.next(audit.next()) {
                 Ok(Next::Frame(payload, _, bytes)) => audit.push(Some(number), *payload, bytes),
@@ -345,24 +443,46 @@ pub fn archive(
                 Err(wrong) => Err(fault(audit.next(), wrong)),
             };
             if let Err(fault) = pushed {
-                return Ok(audit.end(None, Some(fault), Some(number)));
+                return Ok(audit.end(None, Some(fault), &ending));
             }
         }
     }
-    Ok(audit.end(torn, None, Some(files.last())))
+    Ok(audit.end(torn, None, &ending))
 }
 
-/// Audits what a node serves, up to its newest block at the beginning. `watch` is told of each block.
+/// The newest checkpoint that a node serves, cosigned by a quorum of those whom the trust file names. None if nothing
+/// was cosigned yet, as the node says.
+///
+/// # Errors
+/// [`AuditError`] if the node does not answer, or serves something else.
+pub async fn checkpoint(trust: &Trust, api: &Api) -> Result<Option<Checkpoint>, AuditError> {
+    let note = match api.checkpoint().await {
+        Ok(note) => note,
+        Err(ApiError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Some(trust.cosigned(&Note::parse(&note)?)?))
+}
+
+/// Audits what a node serves, up to its newest block as it says. It must reach the [`checkpoint`] that was fetched
+/// before. `watch` is told of each block.
 ///
 /// # Errors
 /// As [`archive`]; also if the node stops answering.
 pub async fn node(
     trust: &Trust,
     api: &Api,
-    head: Height,
+    (head, served): (Height, Option<&Checkpoint>),
     watch: &mut dyn FnMut(u64),
 ) -> Result<Report, AuditError> {
     let mut audit = Audit::new(trust, watch)?;
+    if let Some(checkpoint) = served {
+        audit.expect("the cosigned checkpoint that the node serves", checkpoint);
+    }
+    let ending = Ending {
+        uncertified: MAX_UNCERTIFIED,
+        ..Ending::default()
+    };
     let mut coming: VecDeque<JoinHandle<Result<Vec<u8>, ApiError>>> = VecDeque::new();
     let mut asked = 0;
     while audit.next() <= head {
@@ -386,8 +506,8 @@ pub async fn node(
             Err(error) => Err(fault(error.into())),
         };
         if let Err(fault) = pushed {
-            return Ok(audit.end(None, Some(fault), None));
+            return Ok(audit.end(None, Some(fault), &ending));
         }
     }
-    Ok(audit.end(None, None, None))
+    Ok(audit.end(None, None, &ending))
 }

@@ -15,9 +15,11 @@ use ledger::execute::{self, Slot};
 use ledger::frame::Payload;
 use ledger::genesis::Purpose;
 use ledger::hash::Hash;
-use ledger::header::Flags;
+use ledger::header::{Flags, Header};
 use ledger::id::{TimeMs, ValidatorIndex, View};
+use ledger::journal::JournalId;
 use ledger::key::SigningKey;
+use ledger::restart::{self, Base, Memory, RESTART_VERSION, RestartFile, Top};
 use ledger::tip::{Founding, Tip};
 use ledger::view::MemoryState;
 use ledger::vote::{Statement, Vote, VoteKind};
@@ -28,6 +30,10 @@ use std::io::{Error, Result};
 pub const BATCH: u64 = 100;
 /// Submissions of one block.
 pub const SUBMISSIONS: u64 = 10;
+/// Length of a segment that a few blocks fill.
+const SHORT_SEGMENT: u64 = 3 << 10;
+/// Blocks that one sync covers there.
+const SHORT_GROUP: usize = 4;
 /// Blocks that one sync covers.
 const GROUP: usize = 16;
 
@@ -55,7 +61,7 @@ pub fn fill_in_blocks_of(
     let (mut done, mut group) = (0, Vec::new());
     while done < records {
         let most = (records - done).min(each);
-        group.push(writer.block(most)?);
+        group.push(writer.block(most)?.encode());
         done += most;
         if group.len() == GROUP || done == records {
             archive.append_group(&group).map_err(Error::other)?;
@@ -64,6 +70,40 @@ pub fn fill_in_blocks_of(
         }
     }
     Ok(())
+}
+
+/// Fills the archive of a node that never ran with so many blocks with their own finalization and then so many without,
+/// as a node leaves it that is stopped while it follows. Its segments are short. Gives a restart file that goes on from the
+/// last block, as a quorum of the operators would make it, without putting it anywhere.
+///
+/// # Errors
+/// As [`fill`].
+pub fn fill_blocks(
+    network: &Network,
+    at: usize,
+    certified: u64,
+    without: u64,
+) -> Result<RestartFile> {
+    let mut writer = Writer::new(network)?;
+    let dir = network.manifest().nodes[at].dir.join("data/archive");
+    let archive = Archive::open_with(&dir, writer.founding.chain(), SHORT_SEGMENT);
+    let mut archive = archive.map_err(Error::other)?;
+    let (mut newest, mut group) = (None, Vec::new());
+    let count = certified + without;
+    for number in 0..count {
+        let mut payload = writer.block(1)?;
+        if number >= certified {
+            payload.finalization = None;
+        }
+        group.push(payload.encode());
+        if group.len() == SHORT_GROUP || number + 1 == count {
+            archive.append_group(&group).map_err(Error::other)?;
+            group.clear();
+        }
+        newest = Some(Block::decode(&payload.block).map_err(Error::other)?.header);
+    }
+    let newest = newest.ok_or_else(|| Error::other("no block to go on from"))?;
+    writer.restart_on(network, newest)
 }
 
 struct Writer {
@@ -117,8 +157,8 @@ impl Writer {
         })
     }
 
-    /// The next block, with so many records and its finalization, encoded.
-    fn block(&mut self, records: u64) -> Result<Vec<u8>> {
+    /// The next block, with so many records and its finalization.
+    fn block(&mut self, records: u64) -> Result<Payload> {
         let body = self.body(records)?;
         let view = View(self.tip.height.0 + 1);
         let slot = Slot {
@@ -139,11 +179,40 @@ impl Writer {
         };
         let block = block.encode().try_into().map_err(Error::other)?;
         self.tip = executed.tip;
-        let payload = Payload {
+        Ok(Payload {
             block,
             finalization: Some(self.certify(statement)?.into_inner()),
+        })
+    }
+
+    fn restart_on(&self, network: &Network, newest: Header) -> Result<RestartFile> {
+        let statement = Statement {
+            kind: VoteKind::Notarize,
+            view: newest.view,
+            block: newest.block_ref(),
         };
-        Ok(payload.encode())
+        let top = Top::new(newest, self.certify(statement)?.into_inner());
+        let epoch = &self.tip.epoch;
+        let mut reports = Vec::new();
+        let indexed = self.founding.genesis().indexed();
+        for (authority, founder) in indexed.take(epoch.set.quorum()) {
+            let id = founder.id.to_string();
+            let path = network.dir().join("keys").join(id).join("admin.key");
+            let admin = KeyFile::load(&path, Purpose::Admin).map_err(Error::other)?;
+            let said = restart::Statement {
+                version: RESTART_VERSION,
+                chain: self.founding.chain(),
+                epoch: epoch.epoch,
+                context: epoch.context,
+                authority,
+                journal: JournalId([1; 16]),
+                memory: Memory::Whole,
+                fin: epoch.anchor,
+                top: top.clone(),
+            };
+            reports.push(said.sign(&admin.signing_key()));
+        }
+        RestartFile::new(Base::of(epoch), None, reports).map_err(Error::other)
     }
 
     fn body(&self, records: u64) -> Result<CheckedBody> {

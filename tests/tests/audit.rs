@@ -8,6 +8,7 @@
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Error, Result, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -127,6 +128,12 @@ fn every_place_of_the_chain_audits_to_the_same_and_a_flipped_bit_is_named() {
     let (code, served, said) = audit(network, &["--node", &url]);
     assert_eq!((code, said.as_str()), (0, ""), "{served}");
     assert_eq!(served["registrations"], 5 * SUBMISSIONS);
+    // The same node, if it said that it has no block: its own cosigned checkpoint says more.
+    let lie = understating(network.manifest().nodes[2].api);
+    let (code, lied, _) = audit(network, &["--node", &lie]);
+    let problem = lied["fault"]["problem"].as_str().unwrap();
+    let expected = "the chain ends at 0 log entries, the cosigned checkpoint that the node serves";
+    assert!(code == 1 && problem.starts_with(expected), "{lied}");
     let out = network.dir().join("export");
     let of = text(&network.manifest().nodes[1].dir).to_owned();
     let told = done(&["export-archive", "--dir", &of, text(&out)]);
@@ -172,6 +179,30 @@ fn every_place_of_the_chain_audits_to_the_same_and_a_flipped_bit_is_named() {
         told.contains("archive segment 1 is damaged at byte 96, block 1"),
         "{told}"
     );
+}
+
+/// Serves what a node serves, but for its height, which it says is 0.
+fn understating(api: SocketAddr) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let head = BufReader::new(&stream).lines().map_while(Result::ok);
+            let head: Vec<_> = head.take_while(|line| !line.is_empty()).collect();
+            let path = head[0].split(' ').nth(1).unwrap();
+            let mut body = http::get(api, path).unwrap().body;
+            if path == "/v1/status" {
+                let mut status: Value = serde_json::from_slice(&body).unwrap();
+                status["height"] = 0.into();
+                body = status.to_string().into_bytes();
+            }
+            let length = body.len();
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            stream.write_all(&[head.as_bytes(), &body].concat()).ok();
+        }
+    });
+    url
 }
 
 /// What a node says that needs a damaged block to start, while no peer is there to give it.

@@ -8,10 +8,10 @@ use ledger::frame::{
     FrameError, HEADER_LEN, Payload, SegmentHeader, parse, segment_number, shows_later_group,
 };
 use ledger::hash::{ChainId, sha256};
-use ledger::id::Height;
-use ledger::restart::{MAX_RESTART_LEN, RestartFile};
+use ledger::id::{Epoch, Height};
+use ledger::restart::{MAX_RESTART_LEN, RestartFile, epoch_in};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,20 +22,18 @@ const MAX_SEGMENT: usize = u32::MAX as usize;
 const MAX_SMALL: usize = 16 << 20;
 /// Names the files of an export with their lengths and hashes.
 pub const MANIFEST: &str = "manifest.json";
-/// Begins the name of a restart file; the epoch that it opens follows.
-const RESTART: &str = "restart-";
 /// The newest checkpoint that a node kept, in its data folder.
 const NOTE: &str = "checkpoint";
 
 /// An archive's files.
 #[derive(Debug)]
 pub struct Archive {
+    place: PathBuf,
+    manifest: Option<Manifest>,
     segments: Vec<File>,
     last: u64,
     /// Newest checkpoint that the node kept, as text.
     pub note: Option<String>,
-    /// Restart files, in the order of the epochs that they open.
-    pub restarts: Vec<RestartFile>,
 }
 
 #[derive(Debug)]
@@ -43,8 +41,6 @@ struct File {
     number: u64,
     path: PathBuf,
     length: u64,
-    /// What the manifest says it holds.
-    listed: Option<Listed>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -54,9 +50,24 @@ struct Listed {
     sha256: String,
 }
 
-#[derive(Deserialize)]
+/// What an export says of itself.
+#[derive(Debug, Deserialize)]
 struct Manifest {
+    chain: String,
+    height: u64,
     files: Vec<Listed>,
+}
+
+impl Listed {
+    fn is(&self, bytes: &[u8]) -> bool {
+        self.length == bytes.len() as u64 && self.sha256 == sha256(&[bytes]).to_string()
+    }
+}
+
+impl Manifest {
+    fn listed(&self, name: &str) -> Option<&Listed> {
+        self.files.iter().find(|listed| listed.file == name)
+    }
 }
 
 /// The files cannot be read at all.
@@ -83,6 +94,14 @@ pub enum OpenError {
     /// There is nothing to audit.
     #[error("{} holds no segment of an archive", .0.display())]
     Nothing(PathBuf),
+    /// There are two places to look at.
+    #[error("{} and {} both hold segments of an archive", one.display(), other.display())]
+    Ambiguous {
+        /// One folder.
+        one: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
     /// The manifest is none.
     #[error("{} is no manifest of an export", path.display())]
     Manifest {
@@ -128,6 +147,25 @@ pub enum SegmentFault {
     Manifest,
 }
 
+/// What is wrong with an export as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestFault {
+    /// It is another chain's.
+    #[error("{MANIFEST} is of chain {0:?}")]
+    OtherChain(String),
+    /// A file is not there, or another one than it says, or not in it.
+    #[error("{0} is not the file that {MANIFEST} lists")]
+    File(String),
+    /// The blocks end elsewhere.
+    #[error("{MANIFEST} says that the newest block is {listed}, the files end with {found}")]
+    Height {
+        /// Newest block by the manifest.
+        listed: Height,
+        /// Newest block of the files.
+        found: Height,
+    },
+}
+
 /// What stands behind the last whole frame of the last segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Torn {
@@ -161,49 +199,104 @@ pub enum Next {
 }
 
 impl Archive {
-    /// Finds the segments below a node's directory, in its data folder, or in a folder of exported segments.
+    /// Finds the segments in a folder of exported segments, in a node's data folder, or below a node's directory.
     ///
     /// # Errors
     /// [`OpenError`].
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
-        let places = [configured(folder), folder.join("archive"), folder.into()];
-        let found = places.iter().find(|place| holds_segments(place));
-        let place = found.ok_or_else(|| OpenError::Nothing(folder.into()))?;
+        let place = place_of(folder)?;
+        let manifest = manifest(&place)?;
         // Read before the segments: of a running node these then go at least as far.
-        let note = place.parent().filter(|_| place.ends_with("archive"));
+        let is_node = manifest.is_none() && place.ends_with("archive");
+        let note = place.parent().filter(|_| is_node);
         let note = note.and_then(|data| fs::read_to_string(data.join(NOTE)).ok());
-        let listed = manifest(place)?;
         let mut segments = Vec::new();
-        let mut restarts = Vec::new();
-        for entry in fs::read_dir(place).map_err(unreadable(place))? {
-            let path = entry.map_err(unreadable(place))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
+        for name in names(&place)? {
             let Some(number) = segment_number(&name) else {
-                if name.starts_with(RESTART) {
-                    restarts.push((name.into_owned(), restart_file(&path)?));
-                }
                 continue;
             };
-            let listed = listed.get(&*name).cloned();
+            let path = place.join(&name);
             let length = fs::metadata(&path).map_err(unreadable(&path))?.len();
             segments.push(File {
                 number,
                 path,
                 length,
-                listed,
             });
         }
         let numbers = segments.iter().map(|file| file.number);
         // A listed segment that is not there is missing, also at the end.
-        let last = numbers.chain(listed.keys().filter_map(|name| segment_number(name)));
-        // Names sort as their epochs.
-        restarts.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let listed = manifest.iter().flat_map(|manifest| &manifest.files);
+        let last = numbers.chain(listed.filter_map(|listed| segment_number(&listed.file)));
         Ok(Self {
-            restarts: restarts.into_iter().map(|(_, file)| file).collect(),
             last: last.max().unwrap_or(0),
+            place,
+            manifest,
             segments,
             note,
         })
+    }
+
+    /// The folder of the segments.
+    pub fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// The newest block by the manifest of an export.
+    pub fn height(&self) -> Option<Height> {
+        let manifest = self.manifest.as_ref();
+        manifest.map(|manifest| Height(manifest.height))
+    }
+
+    /// Whether the manifest, if there is one, is of this chain and of the other files here.
+    ///
+    /// # Errors
+    /// [`OpenError`] if they cannot be read; inside, what is wrong.
+    pub fn check_manifest(&self, chain: ChainId) -> Result<Result<(), ManifestFault>, OpenError> {
+        let Some(manifest) = &self.manifest else {
+            return Ok(Ok(()));
+        };
+        if manifest.chain != chain.to_string() {
+            return Ok(Err(ManifestFault::OtherChain(manifest.chain.clone())));
+        }
+        let mut files: BTreeSet<String> = names(&self.place)?.into_iter().collect();
+        files.retain(|name| segment_number(name).is_some() || epoch_in(name).is_some());
+        let listed = manifest.files.iter().map(|listed| listed.file.clone());
+        // A segment that is not there is found missing in its turn.
+        files.extend(listed.filter(|name| segment_number(name).is_none()));
+        for name in files {
+            let Some(listed) = manifest.listed(&name) else {
+                return Ok(Err(ManifestFault::File(name)));
+            };
+            if segment_number(&name).is_some() {
+                continue;
+            }
+            let known = epoch_in(&name).is_some();
+            let bytes = genesis::files::read_bounded(&self.place.join(&name), MAX_RESTART_LEN);
+            if !known || !bytes.is_ok_and(|bytes| listed.is(&bytes)) {
+                return Ok(Err(ManifestFault::File(name)));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// The restart files that are there now and open other epochs than these, in order.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn restarts(
+        &self,
+        known: &BTreeSet<Epoch>,
+    ) -> Result<Vec<(Epoch, RestartFile)>, OpenError> {
+        let mut files = Vec::new();
+        for name in names(&self.place)? {
+            if let Some(epoch) = epoch_in(&name)
+                && !known.contains(&epoch)
+            {
+                files.push((epoch, restart_file(&self.place.join(name))?));
+            }
+        }
+        files.sort_by_key(|(epoch, _)| *epoch);
+        Ok(files)
     }
 
     /// Bytes of all segments.
@@ -231,10 +324,10 @@ impl Archive {
         };
         let bytes = genesis::files::read_bounded(&file.path, MAX_SEGMENT);
         let bytes = bytes.map_err(unreadable(&file.path))?;
-        if let Some(listed) = &file.listed
-            && (listed.length != bytes.len() as u64
-                || listed.sha256 != sha256(&[&bytes]).to_string())
-        {
+        let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+        let manifest = self.manifest.as_ref();
+        let listed = manifest.and_then(|manifest| manifest.listed(&name));
+        if listed.is_some_and(|listed| !listed.is(&bytes)) {
             // The frame that is wrong says more than the file; only if all are whole is it the manifest's word.
             let found = Segment::new(number, bytes, false, chain, first);
             return Ok(Err(match found {
@@ -243,7 +336,7 @@ impl Archive {
             }));
         }
         // What an export lists is complete: nothing is torn there.
-        let last = number == self.last() && file.listed.is_none();
+        let last = number == self.last() && manifest.is_none();
         Ok(Segment::new(number, bytes, last, chain, first))
     }
 }
@@ -336,6 +429,22 @@ impl Segment {
     }
 }
 
+/// The folder of the segments: the one that is named if it holds any or a manifest, else the one below it.
+fn place_of(folder: &Path) -> Result<PathBuf, OpenError> {
+    if folder.join(MANIFEST).exists() || holds_segments(folder) {
+        return Ok(folder.into());
+    }
+    let mut places = vec![configured(folder), folder.join("archive")];
+    places.retain(|place| holds_segments(place));
+    places.dedup_by_key(|place| place.canonicalize().ok());
+    let mut places = places.into_iter();
+    match (places.next(), places.next()) {
+        (None, _) => Err(OpenError::Nothing(folder.into())),
+        (Some(place), None) => Ok(place),
+        (Some(one), Some(other)) => Err(OpenError::Ambiguous { one, other }),
+    }
+}
+
 /// Where a node's configuration says that its archive is.
 fn configured(folder: &Path) -> PathBuf {
     let text = genesis::files::read_bounded(&folder.join("node.toml"), MAX_SMALL).ok();
@@ -364,17 +473,26 @@ fn restart_file(path: &Path) -> Result<RestartFile, OpenError> {
     })
 }
 
-fn manifest(folder: &Path) -> Result<BTreeMap<String, Listed>, OpenError> {
+fn manifest(folder: &Path) -> Result<Option<Manifest>, OpenError> {
     let path = folder.join(MANIFEST);
     let bytes = match genesis::files::read_bounded(&path, MAX_SMALL) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(OpenError::Read { path, source }),
     };
-    let manifest: Manifest =
-        serde_json::from_slice(&bytes).map_err(|source| OpenError::Manifest { path, source })?;
-    let files = manifest.files.into_iter();
-    Ok(files.map(|listed| (listed.file.clone(), listed)).collect())
+    let manifest = serde_json::from_slice(&bytes);
+    manifest.map_err(|source| OpenError::Manifest { path, source })
+}
+
+/// Names of the files in a folder, in order.
+fn names(folder: &Path) -> Result<Vec<String>, OpenError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable(folder))? {
+        let name = entry.map_err(unreadable(folder))?.file_name();
+        names.extend(name.into_string().ok());
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn unreadable(path: &Path) -> impl Fn(io::Error) -> OpenError {

@@ -88,7 +88,7 @@ fn an_empty_chain_is_sound_and_a_torn_end_is_said() {
     let listed = |length: usize, hash: &str| {
         let name = segment_name(1);
         let file = format!("{{\"file\":\"{name}\",\"length\":{length},\"sha256\":\"{hash}\"}}");
-        let manifest = format!("{{\"files\":[{file}]}}");
+        let manifest = format!("{{\"chain\":\"{chain}\",\"height\":0,\"files\":[{file}]}}");
         desk.write("out/manifest.json", manifest.as_bytes());
         desk.run(&["audit", "--json", "out"])
     };

@@ -302,6 +302,23 @@ pub struct Advance<'a> {
 }
 
 impl Trust {
+    /// The checkpoint of a note that a quorum of the validators cosigned with whom this trust starts.
+    ///
+    /// # Errors
+    /// [`Failure`] names the step.
+    pub fn cosigned(&self, note: &Note) -> Result<Checkpoint, Failure> {
+        let checkpoint = Checkpoint::parse(note.text())
+            .map_err(|_text| Step::Form.fails(super::text::ReceiptError::Checkpoint))?;
+        if checkpoint.origin != self.origin {
+            return Err(Step::Origin.fails(Fault::Origin(checkpoint.origin)));
+        }
+        let signers = Signers::of(&self.origin, self.start().1);
+        let counted = signers.tally(note);
+        let counted = counted.and_then(|tally| signers.quorum(&tally));
+        counted.map_err(|fault| Step::Signers.fails(fault))?;
+        Ok(checkpoint)
+    }
+
     /// Verifies a newer checkpoint and returns it as a pin (`nachweis trust update`).
     ///
     /// # Errors

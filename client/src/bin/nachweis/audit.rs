@@ -55,16 +55,22 @@ pub(crate) async fn run(
     let trust = genesis::trust::load(&path)?;
     let begun = Instant::now();
     let mut screen = Screen::new(Plain::Nothing);
+    let mut audited = String::new();
     let report = match (&args.node, &args.dir) {
         (Some(url), _) => {
+            audited.clone_from(url);
             let api = Api::new(std::slice::from_ref(url), DEFAULT_TIMEOUT_S)?;
+            // Before the head: of an honest node that goes at least as far.
+            let served = audit::checkpoint(&trust, &api).await?;
             let head = api.status().await?.height;
             screen.begin("auditing", head, Unit::Blocks);
             let mut watch = |_bytes| screen.advance(1);
-            audit::node(&trust, &api, Height(head), &mut watch).await
+            let end = (Height(head), served.as_ref());
+            audit::node(&trust, &api, end, &mut watch).await
         }
         (None, Some(dir)) => {
             let files = Archive::open(dir).map_err(audit::AuditError::from)?;
+            audited = files.place().display().to_string();
             screen.begin("auditing", files.bytes(), Unit::Bytes);
             let mut watch = |bytes| screen.advance(bytes);
             audit::archive(&trust, &files, &mut watch)
@@ -74,8 +80,11 @@ pub(crate) async fn run(
     screen.end();
     let report = report?;
     if args.json {
-        writeln!(out, "{}", as_json(&report, begun.elapsed()))?;
+        let mut told = as_json(&report, begun.elapsed());
+        told["audited"] = audited.into();
+        writeln!(out, "{told}")?;
     } else {
+        writeln!(out, "audited        {audited}")?;
         print(&report, begun.elapsed(), out)?;
     }
     Ok(match report.fault {
@@ -108,6 +117,15 @@ fn print(report: &Report, took: Duration, out: &mut dyn Write) -> io::Result<()>
         "checked        {} bytes in {seconds:.1} s, {rate:.0} records/s",
         report.bytes
     )?;
+    for (whose, size) in &report.compared {
+        writeln!(out, "compared with  {whose}: {size} log entries")?;
+    }
+    if report.compared.is_empty() {
+        writeln!(
+            out,
+            "compared with  no checkpoint: nothing says that the chain ends here"
+        )?;
+    }
     if let Some(torn) = report.torn {
         writeln!(
             out,
@@ -160,6 +178,10 @@ fn as_json(report: &Report, took: Duration) -> serde_json::Value {
         })
     });
     let evidence: Vec<_> = evidence.collect();
+    let compared = report.compared.iter();
+    let compared: Vec<_> = compared
+        .map(|(whose, size)| json!({ "whose": whose, "size": size }))
+        .collect();
     let torn = report
         .torn
         .map(|torn| json!({ "segment": torn.segment, "offset": torn.offset, "bytes": torn.bytes }));
@@ -179,6 +201,7 @@ fn as_json(report: &Report, took: Duration) -> serde_json::Value {
         "first_time_ms": report.first_ms.map(|time| time.0),
         "newest_time_ms": report.newest_ms.0,
         "bytes": report.bytes,
+        "compared": compared,
         "torn": torn,
         "not_final": report.unfinished,
         "seconds": took.as_secs_f64(),

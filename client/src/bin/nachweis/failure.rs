@@ -100,6 +100,12 @@ impl Failure {
             Self::Audit(AuditError::Open(OpenError::Nothing(_))) => {
                 Some("name a node's directory, or a folder of `nachweis-node export-archive`".into())
             }
+            Self::Audit(AuditError::Open(OpenError::Ambiguous { .. })) => {
+                Some("name the one that is to be audited".into())
+            }
+            Self::Audit(AuditError::Checkpoint(_)) => {
+                Some("if the validators have changed, get a newer trust file from your authority".into())
+            }
             Self::Audit(_) => None,
             Self::Registration(error) => error.hint(),
             Self::Identity(error) => error.hint(),
@@ -129,8 +135,11 @@ impl Failure {
             Self::State(error) => state(error),
             Self::Api(error) => api(error),
             Self::Audit(error) => match error {
-                AuditError::Open(OpenError::Nothing(_)) | AuditError::Genesis(_) => Exit::Usage,
-                AuditError::Open(_) => Exit::CouldNotTell,
+                AuditError::Open(OpenError::Nothing(_) | OpenError::Ambiguous { .. })
+                | AuditError::Genesis(_) => Exit::Usage,
+                AuditError::Open(_) | AuditError::Note(_) | AuditError::Checkpoint(_) => {
+                    Exit::CouldNotTell
+                }
                 AuditError::Api(error) => api(error),
                 AuditError::Task => Exit::Internal,
             },
