@@ -4,6 +4,7 @@
 //! cosigner have a thread each, signatures are checked beside it. It holds nothing back: an output is carried out when
 //! it comes; the engine itself keeps back what waits for the journal.
 
+pub mod checks;
 pub mod ingress;
 pub mod journal;
 pub mod serve;
@@ -16,12 +17,14 @@ use crate::epochs;
 use crate::executor::{Request, Work};
 use crate::exit;
 use crate::mesh::Mesh;
+use crate::network::Room;
+use checks::{Passage, Refused, Same};
 use consensus::message::Lane;
 use consensus::{
-    Alarm, Engine, EngineStatus, EpochSpec, Event, Message, Output, Peer, Record, Seq,
+    Alarm, Dropped, Engine, EngineStatus, EpochSpec, Event, Message, Output, Peer, Record, Seq,
 };
-use ingress::{Checked, Input, ToCheck};
-use journal::{Done, Job};
+use ingress::{Checked, Input};
+use journal::{Deed, Done, Job};
 use ledger::evidence::Evidence;
 use ledger::id::{Height, ValidatorIndex};
 use serve::Server;
@@ -81,6 +84,8 @@ pub struct Driver {
     syncing: bool,
     journal_bytes: u64,
     pruned_bytes: u64,
+    /// How long the journal was when it could not be pruned, which is tried again at [`PRUNE_FACTOR`] times that.
+    unpruned_bytes: u64,
     timer: Option<Instant>,
     shown: Option<EngineStatus>,
     /// An epoch that the engine is to be told of, once its other outputs are carried out.
@@ -135,6 +140,7 @@ impl Driver {
             syncing: false,
             journal_bytes: 0,
             pruned_bytes: 0,
+            unpruned_bytes: 0,
             timer: None,
             shown: None,
             opening: None,
@@ -205,18 +211,17 @@ impl Driver {
     }
 
     async fn checked(&mut self, checked: Checked) {
-        let Checked {
-            from,
-            connection,
-            result,
-        } = checked;
+        let Checked { passage, result } = checked;
+        let from = passage.from;
+        let current = self.connection(&from);
         match result {
             Err(offence) => self.ban(&from, &offence),
-            Ok(_) if connection.is_some_and(|connection| connection != self.connection(&from)) => {
+            Ok(_) if passage.connection.is_some_and(|it| it != current) => {
                 self.dropped(&from, "of an ended connection");
             }
             Ok(message) => self.give(Event::Message { from, message }).await,
         }
+        self.parts.ingress.checks.done(&passage);
     }
 
     /// Number of a peer's current state: it changes when a connection begins or ends.
@@ -235,7 +240,7 @@ impl Driver {
                 self.give(Event::PeerDown { peer }).await;
             }
             Input::RoundTrip(peer, rtt_ms) => self.give(Event::RoundTrip { peer, rtt_ms }).await,
-            Input::Decoded(from, message) => {
+            Input::Decoded(from, message, room) => {
                 self.parts.chain.conduct().received(&from, &message);
                 if let Message::Status(status) = &*message {
                     let (height, epoch) = (status.finalized.height, status.epoch);
@@ -244,31 +249,33 @@ impl Driver {
                         peer.epoch = Some(epoch);
                     });
                 }
-                self.admit(from, *message).await;
+                self.admit(from, *message, room).await;
             }
         }
     }
 
     /// The second door: then to the signature check, in the order of its lane.
-    async fn admit(&mut self, from: Peer, message: Message) {
-        let (lane, connection) = match message.lane() {
-            Lane::Votes => (0, Some(self.connection(&from))),
-            Lane::Bodies => (1, None),
+    async fn admit(&mut self, from: Peer, message: Message, room: Room) {
+        let lane = message.lane();
+        let passage = Passage {
+            from,
+            connection: match lane {
+                Lane::Votes => Some(self.connection(&from)),
+                Lane::Bodies => None,
+            },
+            same: Same::of(&message),
+            room,
         };
         let now = self.parts.clock.now();
         match self.parts.engine.admit(now, from, message) {
-            Ok(admitted) => {
-                let queue = self.parts.ingress.admitted.get(lane);
-                let message = ToCheck {
-                    from,
-                    connection,
-                    admitted,
-                };
-                if queue.is_some_and(|queue| queue.try_send(message).is_err()) {
+            Ok(admitted) => match self.parts.ingress.checks.offer(lane, passage, admitted) {
+                Ok(()) => {}
+                Err(Refused::UnderWay) => self.dropped(&from, conduct::reason(&Dropped::Known)),
+                Err(Refused::Full) => {
                     self.parts.chain.counters().dropped_frames.increment();
                     self.parts.chain.conduct().dropped(&from, TOO_FAST);
                 }
-            }
+            },
             Err(dropped) => {
                 self.dropped(&from, conduct::reason(&dropped));
                 tracing::trace!(%dropped, "message dropped");
@@ -342,7 +349,8 @@ impl Driver {
             .max(self.pruned_bytes.saturating_mul(PRUNE_FACTOR));
         let committed = self.parts.engine.status().committed.height;
         let damaged = self.parts.journal.durable.is_damaged();
-        let due = damaged || self.journal_bytes >= limit;
+        let again = self.unpruned_bytes.saturating_mul(PRUNE_FACTOR);
+        let due = (damaged || self.journal_bytes >= limit) && self.journal_bytes >= again;
         if !due || *self.parts.archived.borrow() < committed {
             return None;
         }
@@ -352,9 +360,13 @@ impl Driver {
     async fn synced(&mut self, done: Done) {
         self.syncing = false;
         self.journal_bytes = done.bytes;
-        match done.seq {
-            Some(seq) => self.give(Event::Persisted { seq }).await,
-            None => self.pruned_bytes = done.bytes,
+        match done.deed {
+            Deed::Synced(seq) => self.give(Event::Persisted { seq }).await,
+            Deed::Pruned => {
+                self.pruned_bytes = done.bytes;
+                self.unpruned_bytes = 0;
+            }
+            Deed::NotPruned => self.unpruned_bytes = done.bytes,
         }
     }
 }

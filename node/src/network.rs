@@ -18,8 +18,9 @@
 //! - A lane keeps order while a connection lives; nothing is promised across lanes or connections. What was queued
 //!   for a peer that goes down is gone.
 //! - A full outbound queue drops the *newest* frame and counts it: consensus sends again anyway (R8).
-//! - Frames that wait in the receivers hold at most 64 MiB together (`inbox`). Whoever does not drain them makes the
-//!   mesh stop reading, peer by peer; after 30 s of that the peers give the connection up.
+//! - Frames that wait in the receivers, and behind them as long as their [`Room`] is kept, hold at most 64 MiB together
+//!   (`inbox`). Whoever does not drain them makes the mesh stop reading, peer by peer; after 30 s of that the peers give
+//!   the connection up.
 //!
 //! # What is done about peers
 //!
@@ -53,7 +54,9 @@ mod tests;
 
 pub use counters::{Counters, LaneCounters, PeerCounters};
 pub use frame::{CONSENSUS_MAX, FrameLimits};
-pub use inbox::{Receiver, Receivers};
+pub use inbox::{Receiver, Receivers, Room};
+#[cfg(test)]
+pub(crate) use inbox::{budgets, channels};
 pub use introduction::Reason;
 
 use crate::identity::{Identity, Part};

@@ -2,16 +2,22 @@
 
 pub(crate) mod blocks;
 
+use crate::config::{self, Config};
 use crate::mempool::Pending;
+use crate::recovery::{self, Owner, RecoveredChain};
+use crate::storage::guard::CosignerGuard;
+use crate::storage::journal::Journal;
 use ledger::admission::CheckedSubmission;
 use ledger::document::{Commitment, DocumentId, Nonce};
 use ledger::genesis::{Authority, Genesis, Params, Purpose, Registrar, Validator};
 use ledger::hash::{Hash, sha256};
 use ledger::id::{AuthorityId, AuthorityIndex, Domain, TimeMs};
+use ledger::journal::{JournalId, Origin};
 use ledger::key::SigningKey;
 use ledger::record::{Record, Retention, Role};
 use ledger::submission::{Draft, Submission};
 use ledger::tip::Founding;
+use std::path::Path;
 
 /// When the network was founded.
 pub(crate) const CREATED: TimeMs = TimeMs(1_000_000);
@@ -56,6 +62,26 @@ fn authority(index: u16) -> Authority {
                 .unwrap(),
         }),
     }
+}
+
+/// The new disk of the first validator in a folder, as a start finds it.
+pub(crate) fn recovered(founding: &Founding, dir: &Path) -> (Config, RecoveredChain) {
+    let data = dir.join("data");
+    std::fs::create_dir(&data).unwrap();
+    let journal = JournalId([1; 16]);
+    Journal::create(&data.join("journal"), journal, Origin::Fresh).unwrap();
+    let cosigner = key(0, Purpose::Cosigner).key();
+    CosignerGuard::create(&data.join("guard"), cosigner).unwrap();
+    let text = config::template("/ip4/127.0.0.1/tcp/1", "127.0.0.1:1".parse().unwrap());
+    std::fs::write(dir.join(config::FILE), text).unwrap();
+    let config = Config::load(dir).unwrap();
+    let owner = Owner {
+        founding: founding.clone(),
+        journal: Some(journal),
+        cosigner,
+    };
+    let recovered = recovery::recover(&config, &owner).unwrap();
+    (config, recovered.chain)
 }
 
 /// The id of the document that [`register`] registers.

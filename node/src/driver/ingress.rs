@@ -5,6 +5,7 @@
 //! engine's goes to the pool and the cosigner, which never hold a lane up: proposals travel beside submissions. What no
 //! honest node sends ends the connection.
 
+use super::checks::{Checks, Passage};
 use crate::admission::{self, Bearer, Present};
 use crate::chain::Chain;
 use crate::clock;
@@ -14,7 +15,8 @@ use crate::gossip;
 use crate::library::Library;
 use crate::mempool::{Origin, Pending};
 use crate::mesh::Mesh;
-use crate::network::{FromObserver, Inbound, Receiver, Receivers};
+use crate::network::{FromObserver, Inbound, Receiver, Receivers, Room};
+use consensus::message::Lane;
 use consensus::verify::Offence;
 use consensus::{Admitted, Ed25519, Message, Peer, VerifiedMessage};
 use ledger::admission::CheckedEvidence;
@@ -27,10 +29,8 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-/// Inputs that may wait for the driver; their lanes wait with them.
+/// Inputs that may wait for the driver; their lanes wait with them. Their bytes are bounded by their [`Room`].
 const INPUTS: usize = 256;
-/// Admitted messages that may wait for their signature check, for each lane.
-const ADMITTED: usize = 1_024;
 /// Lists of submissions that may wait for their signature check …
 const LISTS: usize = 256;
 /// … and their bytes. What is too much is dropped; its sender names it again.
@@ -46,27 +46,14 @@ pub enum Input {
     /// A round trip was measured, in milliseconds.
     RoundTrip(Peer, u64),
     /// A message, decoded and nothing more.
-    Decoded(Peer, Box<Message>),
-}
-
-/// A message on its way to the signature check.
-#[derive(Debug)]
-pub struct ToCheck {
-    /// Who sent it.
-    pub from: Peer,
-    /// The peer's connection that it came on; `None` where lanes are not in order with connections.
-    pub connection: Option<u64>,
-    /// What.
-    pub admitted: Admitted,
+    Decoded(Peer, Box<Message>, Room),
 }
 
 /// Messages that passed the third door, or did not.
 #[derive(Debug)]
 pub struct Checked {
-    /// Who sent it.
-    pub from: Peer,
-    /// As it was.
-    pub connection: Option<u64>,
+    /// Whose it is; its room is kept until the engine has it.
+    pub passage: Passage,
     /// What came of it.
     pub result: Result<VerifiedMessage, Offence>,
 }
@@ -78,8 +65,8 @@ pub struct Port {
     pub inputs: mpsc::Receiver<Input>,
     /// What was verified.
     pub checked: mpsc::Receiver<Checked>,
-    /// What is to be verified, for small messages and for those with bodies.
-    pub admitted: [mpsc::Sender<ToCheck>; 2],
+    /// What is to be verified.
+    pub checks: Checks<Admitted>,
 }
 
 /// The way in; clones share it.
@@ -113,11 +100,10 @@ pub fn open(
 ) -> (Ingress, Port) {
     let (sender, inputs) = mpsc::channel(INPUTS);
     let (results, checked) = mpsc::channel(INPUTS);
-    let admitted = [(); 2].map(|()| {
-        let (admitted, work) = mpsc::channel(ADMITTED);
-        tasks.spawn(check_signatures(work, results.clone()));
-        admitted
-    });
+    let checks = Checks::default();
+    for lane in [Lane::Votes, Lane::Bodies] {
+        tasks.spawn(check_signatures(lane, checks.clone(), results.clone()));
+    }
     let (lists, waiting) = mpsc::channel(LISTS);
     let taker = Taker {
         chain: chain.clone(),
@@ -138,19 +124,17 @@ pub fn open(
     let port = Port {
         inputs,
         checked,
-        admitted,
+        checks,
     };
     (ingress, port)
 }
 
-/// One lane: in order.
-async fn check_signatures(mut work: mpsc::Receiver<ToCheck>, results: mpsc::Sender<Checked>) {
-    while let Some(message) = work.recv().await {
-        let checked = Checked {
-            from: message.from,
-            connection: message.connection,
-            result: message.admitted.verify(&Ed25519),
-        };
+/// One lane: each peer's in order.
+async fn check_signatures(lane: Lane, checks: Checks<Admitted>, results: mpsc::Sender<Checked>) {
+    loop {
+        let (passage, admitted) = checks.next(lane).await;
+        let result = admitted.verify(&Ed25519);
+        let checked = Checked { passage, result };
         if results.send(checked).await.is_err() {
             return;
         }
@@ -165,14 +149,14 @@ pub fn read(ingress: &Ingress, receivers: Receivers, tasks: &mut JoinSet<()>) {
 }
 
 async fn read_lane(ingress: Ingress, mut receiver: Receiver) {
-    while let Some(inbound) = receiver.recv().await {
+    while let Some((inbound, room)) = receiver.recv_with_room().await {
         match inbound {
             Inbound::Up(peer) => ingress.up(peer).await,
             Inbound::Down(peer) => ingress.tell(Input::Down(peer)).await,
             Inbound::RoundTrip { peer, rtt_ms } => {
                 ingress.tell(Input::RoundTrip(peer, rtt_ms)).await;
             }
-            Inbound::Frame { from, bytes, .. } => ingress.frame(from, &bytes).await,
+            Inbound::Frame { from, bytes, .. } => ingress.frame(from, &bytes, room).await,
             Inbound::Observer(FromObserver::Up(peer)) => ingress.library.up(&peer),
             Inbound::Observer(FromObserver::Down(peer)) => ingress.library.down(&peer),
             Inbound::Observer(FromObserver::Frame { from, bytes }) => {
@@ -201,8 +185,8 @@ impl Ingress {
         self.inputs.send(input).await.ok();
     }
 
-    /// A frame from an authenticated peer.
-    pub async fn frame(&self, from: Peer, bytes: &[u8]) {
+    /// A frame from an authenticated peer, and the room that it takes.
+    pub async fn frame(&self, from: Peer, bytes: &[u8], room: Room) {
         let kind = bytes.first().copied().unwrap_or_default();
         if gossip::Message::is_gossip(kind) {
             match gossip::Message::decode(bytes) {
@@ -216,10 +200,13 @@ impl Ingress {
                 // What a repair asked for is not the engine's.
                 if let Some(response) = self.chain.repairs().take(&from, response) {
                     let message = Box::new(Message::SyncResp(response));
-                    self.tell(Input::Decoded(from, message)).await;
+                    self.tell(Input::Decoded(from, message, room)).await;
                 }
             }
-            Ok(message) => self.tell(Input::Decoded(from, Box::new(message))).await,
+            Ok(message) => {
+                let message = Box::new(message);
+                self.tell(Input::Decoded(from, message, room)).await;
+            }
             Err(_) => self.offence(&from, "sent a malformed consensus message"),
         }
     }
@@ -403,3 +390,6 @@ impl Taker {
         screened.unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use crate::chain::Chain;
 use crate::exit;
 use crate::storage::Fatal;
-use crate::storage::journal::{Durable, Journal};
+use crate::storage::journal::{Durable, Journal, Pruned};
 use consensus::{Record, Seq};
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -25,10 +25,21 @@ pub enum Job {
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Done {
-    /// The newest durable `Persist`; `None` after a prune.
-    pub seq: Option<Seq>,
+    /// What.
+    pub deed: Deed,
     /// Bytes of the journal on disk.
     pub bytes: u64,
+}
+
+/// What a job came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// All is durable up to this `Persist`.
+    Synced(Seq),
+    /// The journal was begun anew.
+    Pruned,
+    /// What it was to begin with does not fit; it goes on as it is.
+    NotPruned,
 }
 
 /// The driver's end: at most one job is under way.
@@ -70,30 +81,39 @@ fn write(
 ) {
     while let Some(job) = jobs.blocking_recv() {
         let begin = Instant::now();
-        let seq = match carry_out(&mut journal, job) {
-            Ok(seq) => seq,
+        let deed = match carry_out(&mut journal, job) {
+            Ok(deed) => deed,
             Err(fatal) => exit::abort(&fatal),
         };
         let micros = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
         chain.counters().journal_syncs.increment();
         chain.counters().journal_sync_micros.add(micros);
         let bytes = journal.bytes();
-        if answers.blocking_send(Done { seq, bytes }).is_err() {
+        if answers.blocking_send(Done { deed, bytes }).is_err() {
             return;
         }
     }
 }
 
-fn carry_out(journal: &mut Journal, job: Job) -> Result<Option<Seq>, Fatal> {
+fn carry_out(journal: &mut Journal, job: Job) -> Result<Deed, Fatal> {
     match job {
         Job::Batch { seq, records } => {
             journal.append(records.iter().map(Record::encode))?;
             journal.sync()?;
-            Ok(Some(seq))
+            Ok(Deed::Synced(seq))
         }
         Job::Prune(records) => {
-            journal.prune(records.iter().map(Record::encode).collect())?;
-            Ok(None)
+            let records = records.iter().map(Record::encode).collect();
+            Ok(match journal.prune(records)? {
+                Pruned::Whole => Deed::Pruned,
+                Pruned::TooMuch { bytes } => {
+                    tracing::warn!(
+                        bytes,
+                        "the journal is kept whole: what it still needs is more than one batch holds"
+                    );
+                    Deed::NotPruned
+                }
+            })
         }
     }
 }

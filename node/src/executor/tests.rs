@@ -2,10 +2,6 @@
 
 use super::*;
 use crate::chain::{Fate, Parts};
-use crate::config::{self, Config};
-use crate::recovery::{self, Owner};
-use crate::storage::guard::CosignerGuard;
-use crate::storage::journal::Journal;
 use crate::testkit::{self, CREATED};
 use consensus::Tip as Parent;
 use ledger::codec;
@@ -13,7 +9,6 @@ use ledger::document::DocumentId;
 use ledger::genesis::Purpose;
 use ledger::header::{BlockRef, Flags};
 use ledger::id::{Epoch, Height, ValidatorIndex, View};
-use ledger::journal::{JournalId, Origin as JournalOrigin};
 use ledger::record::Record;
 use ledger::tip::Founding;
 use ledger::vote::{Statement, Vote, VoteKind};
@@ -51,21 +46,7 @@ impl Bench {
     fn new() -> Self {
         let founding = testkit::founding(4);
         let dir = tempfile::tempdir().unwrap();
-        let data = dir.path().join("data");
-        std::fs::create_dir(&data).unwrap();
-        let journal = JournalId([1; 16]);
-        Journal::create(&data.join("journal"), journal, JournalOrigin::Fresh).unwrap();
-        let cosigner = testkit::key(0, Purpose::Cosigner).key();
-        CosignerGuard::create(&data.join("guard"), cosigner).unwrap();
-        let text = config::template("/ip4/127.0.0.1/tcp/1", "127.0.0.1:1".parse().unwrap());
-        std::fs::write(dir.path().join(config::FILE), text).unwrap();
-        let config = Config::load(dir.path()).unwrap();
-        let owner = Owner {
-            founding: founding.clone(),
-            journal: Some(journal),
-            cosigner,
-        };
-        let recovered = recovery::recover(&config, &owner).unwrap().chain;
+        let (config, recovered) = testkit::recovered(&founding, dir.path());
         let (chain, submissions) = Chain::new(Parts {
             founding: founding.clone(),
             states: recovered.states,

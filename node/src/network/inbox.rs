@@ -1,7 +1,9 @@
-//! What was received and waits for the driver: one queue per lane, bounded in bytes for all peers together.
+//! What was received and is not worked off: one queue per lane, bounded in bytes for all peers together.
 //!
-//! A frame reserves its length *before* it is read, and gives it back when the driver takes it. Nothing left to
-//! reserve: the stream is not read, the window fills, and the sender waits. 64 MiB in all:
+//! A frame reserves its length *before* it is read: its [`Room`], which goes with the message through whatever queues
+//! stand between the socket and the engine, and is given back with it. Nothing left to reserve: the stream is not
+//! read, the window fills, and the sender waits. No lane takes room of the other, no peer that of another's own part,
+//! and nobody who holds room waits for more, so that bulk holds up no vote and one peer no other. 64 MiB in all:
 //!
 //! - consensus: 8 MiB, 1/64 of it for each peer;
 //! - bulk: 32 MiB in equal parts for the peers, whose smaller frames each peer thus has for certain, and 24 MiB for
@@ -49,17 +51,21 @@ pub struct Receiver(mpsc::Receiver<Waiting>);
 #[derive(Debug)]
 struct Waiting {
     inbound: Inbound,
-    /// Given back when the driver takes the frame.
-    _reserved: Option<OwnedSemaphorePermit>,
+    room: Room,
 }
+
+/// The bytes that a frame has reserved, given back when this is dropped: whoever keeps the message keeps it too. Of
+/// what is no frame, or came over no network: nothing.
+#[derive(Debug, Default)]
+pub struct Room(#[expect(dead_code, reason = "it is only held")] Option<OwnedSemaphorePermit>);
 
 /// The mesh's end of both lanes.
 #[derive(Clone, Debug)]
-pub(super) struct Inbox([mpsc::Sender<Waiting>; 2]);
+pub(crate) struct Inbox([mpsc::Sender<Waiting>; 2]);
 
 /// What one peer may have waiting.
 #[derive(Clone, Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     own: [Arc<Semaphore>; 2],
     /// Size of the own bulk part.
     part: usize,
@@ -68,10 +74,10 @@ pub(super) struct Budget {
 
 /// The receivers are gone.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Gone;
+pub(crate) struct Gone;
 
 /// Both ends of both lanes.
-pub(super) fn channels() -> (Inbox, Receivers) {
+pub(crate) fn channels() -> (Inbox, Receivers) {
     let [consensus_slots, bulk_slots] = SLOTS;
     let (consensus_in, consensus) = mpsc::channel(consensus_slots);
     let (bulk_in, bulk) = mpsc::channel(bulk_slots);
@@ -83,7 +89,7 @@ pub(super) fn channels() -> (Inbox, Receivers) {
 }
 
 /// The budgets of a mesh of so many peers.
-pub(super) fn budgets(peers: usize) -> impl Iterator<Item = Budget> {
+pub(crate) fn budgets(peers: usize) -> impl Iterator<Item = Budget> {
     let shared = Arc::new(Semaphore::new(BULK_SHARED));
     let part = BULK_PARTED / peers.max(1);
     std::iter::repeat_with(move || Budget {
@@ -99,7 +105,7 @@ pub(super) fn budgets(peers: usize) -> impl Iterator<Item = Budget> {
 
 impl Budget {
     /// The budget of an observer, beside those of the members.
-    pub(super) fn for_observer(&self) -> Self {
+    pub(crate) fn for_observer(&self) -> Self {
         let [_, part] = OBSERVER;
         Self {
             own: OBSERVER.map(|bytes| Arc::new(Semaphore::new(bytes))),
@@ -110,9 +116,16 @@ impl Budget {
 }
 
 impl Receiver {
-    /// The next in order; `None` once the mesh has ended. Nothing is lost if the future is dropped.
+    /// The next in order, for whoever is done with it before it takes another; `None` once the mesh has ended. Nothing is
+    /// lost if the future is dropped.
     pub async fn recv(&mut self) -> Option<Inbound> {
-        self.0.recv().await.map(|waiting| waiting.inbound)
+        self.recv_with_room().await.map(|(inbound, _room)| inbound)
+    }
+
+    /// The same, with the room that it has reserved, for whoever lets it wait.
+    pub async fn recv_with_room(&mut self) -> Option<(Inbound, Room)> {
+        let Waiting { inbound, room } = self.0.recv().await?;
+        Some((inbound, room))
     }
 
     /// The next if one waits.
@@ -133,7 +146,7 @@ impl Receiver {
 
 impl Budget {
     /// Waits until a frame of this length may be read.
-    pub(super) async fn reserve(
+    pub(crate) async fn reserve(
         &self,
         lane: Lane,
         len: usize,
@@ -162,7 +175,7 @@ impl Inbox {
     }
 
     /// Puts a frame into its lane.
-    pub(super) async fn frame(
+    pub(crate) async fn frame(
         &self,
         lane: Lane,
         inbound: Inbound,
@@ -170,27 +183,27 @@ impl Inbox {
     ) -> Result<(), Gone> {
         let waiting = Waiting {
             inbound,
-            _reserved: Some(reserved),
+            room: Room(Some(reserved)),
         };
         let sent = self.lane(lane).send(waiting).await;
         sent.map_err(|_closed| Gone)
     }
 
     /// Puts `Up` or `Down` into the consensus lane.
-    pub(super) async fn notice(&self, inbound: Inbound) -> Result<(), Gone> {
+    pub(crate) async fn notice(&self, inbound: Inbound) -> Result<(), Gone> {
         let waiting = Waiting {
             inbound,
-            _reserved: None,
+            room: Room::default(),
         };
         let sent = self.lane(Lane::Consensus).send(waiting).await;
         sent.map_err(|_closed| Gone)
     }
 
     /// Puts something into the consensus lane that may as well be lost.
-    pub(super) fn hint(&self, inbound: Inbound) {
+    pub(crate) fn hint(&self, inbound: Inbound) {
         let waiting = Waiting {
             inbound,
-            _reserved: None,
+            room: Room::default(),
         };
         match self.lane(Lane::Consensus).try_send(waiting) {
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {}

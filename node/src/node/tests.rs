@@ -7,6 +7,7 @@ use crate::chain::Outcome;
 use crate::clock;
 use crate::config;
 use crate::mempool::Pending;
+use crate::network::Room;
 use crate::recovery::{self, Owner};
 use crate::storage::guard::CosignerGuard;
 use crate::storage::journal::Journal;
@@ -154,7 +155,7 @@ impl Network {
                 match frame {
                     Frame::Up(peer) => ingress.up(peer).await,
                     Frame::Down(peer) => ingress.tell(ingress::Input::Down(peer)).await,
-                    Frame::Bytes(from, bytes) => ingress.frame(from, &bytes).await,
+                    Frame::Bytes(from, bytes) => ingress.frame(from, &bytes, Room::default()).await,
                 }
             }
         });

@@ -50,6 +50,18 @@ pub struct Opened {
     pub cut_bytes: u64,
 }
 
+/// What became of [`Journal::prune`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pruned {
+    /// The journal begins with what it was given.
+    Whole,
+    /// That is more than a batch holds: all is as it was.
+    TooMuch {
+        /// So much.
+        bytes: usize,
+    },
+}
+
 /// A journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -234,11 +246,17 @@ impl Journal {
     /// Begins a new segment with these records, which hold all that still counts, and removes the older
     /// segments once the new one is durable.
     ///
+    /// They are one batch, so that they are there all or none: more than fits one are refused, and everything stays.
     /// Records collected before are synced first, into the old segment.
     ///
     /// # Errors
     /// [`Fatal`]: end the process.
-    pub fn prune(&mut self, snapshot: Vec<Vec<u8>>) -> Result<(), Fatal> {
+    pub fn prune(&mut self, snapshot: Vec<Vec<u8>>) -> Result<Pruned, Fatal> {
+        let lengths = snapshot.iter().map(|record| record.len().saturating_add(4));
+        let bytes = lengths.fold(0, usize::saturating_add);
+        if bytes > MAX_BATCH_LEN {
+            return Ok(Pruned::TooMuch { bytes });
+        }
         self.sync()?;
         self.append(snapshot)?;
         self.roll_over(Opening::Snapshot)?;
@@ -254,7 +272,7 @@ impl Journal {
             }
         }
         self.closed_bytes = 0;
-        Ok(())
+        Ok(Pruned::Whole)
     }
 
     /// What is durable, for whoever reads it beside the writer.

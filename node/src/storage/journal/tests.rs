@@ -88,6 +88,35 @@ fn segments_roll_over_and_a_snapshot_prunes_them() {
 }
 
 #[test]
+fn a_snapshot_that_is_no_single_batch_is_refused_and_everything_stays() {
+    let (_root, dir) = fresh();
+    let mut journal = Journal::open_with(&dir, ID, 1000).unwrap().journal;
+    for byte in 0..5 {
+        journal.append([record(byte, 300)]).unwrap();
+        journal.sync().unwrap();
+    }
+    let before = (files::list(&dir).unwrap(), journal.bytes());
+    // Two batches: a crash between them would leave the second without the first, or the first alone.
+    let half = MAX_BATCH_LEN / 2;
+    let refused = journal.prune(vec![record(8, half), record(9, half)]);
+    assert_eq!(
+        refused.unwrap(),
+        Pruned::TooMuch {
+            bytes: 2 * half + 8
+        }
+    );
+    assert_eq!((files::list(&dir).unwrap(), journal.bytes()), before);
+    journal.append([record(5, 300)]).unwrap();
+    journal.sync().unwrap();
+    drop(journal);
+    let mut opened = Journal::open_with(&dir, ID, 1000).unwrap();
+    let all: Vec<_> = (0..6).map(|byte| record(byte, 300)).collect();
+    assert_eq!(opened.records, all);
+    let pruned = opened.journal.prune(vec![record(7, 10)]);
+    assert_eq!(pruned.unwrap(), Pruned::Whole);
+}
+
+#[test]
 fn a_cut_roll_over_and_a_cut_snapshot_are_undone() {
     let (_root, dir) = fresh();
     let mut journal = Journal::open(&dir, ID).unwrap().journal;
