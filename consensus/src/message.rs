@@ -302,7 +302,9 @@ impl Message {
     }
 
     /// The epoch that it has meaning in, if in that one only. A heartbeat means something in any.
-    pub const fn epoch(&self) -> Option<Epoch> {
+    ///
+    /// An answer with certificates of several epochs has none: nobody sends that, and it will not verify.
+    pub fn epoch(&self) -> Option<Epoch> {
         match self {
             Self::Seen(seen) => Some(seen.epoch),
             Self::Proposal(proposal) => Some(proposal.vote.epoch),
@@ -312,11 +314,15 @@ impl Message {
             Self::CertReq(request) => Some(request.epoch),
             Self::RejoinReq(request) => Some(request.epoch),
             Self::RejoinResp(answer) => Some(answer.epoch),
+            Self::CertResp(certificates) => {
+                let mut epochs = certificates.iter().map(Certificate::epoch);
+                let first = epochs.next()?;
+                epochs.all(|epoch| epoch == first).then_some(first)
+            }
             Self::Hello(_)
             | Self::Status(_)
             | Self::Fetch(_)
             | Self::Block(_)
-            | Self::CertResp(_)
             | Self::SyncReq(_)
             | Self::SyncResp(_)
             | Self::BodyReq(_)

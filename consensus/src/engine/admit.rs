@@ -107,7 +107,7 @@ impl Engine {
             }
             Message::RejoinResp(answer) => {
                 self.member(from)?;
-                asked(self.is_rejoining() && answer.nonce == self.rejoin_nonce())?;
+                asked(self.asks_to_rejoin() && answer.nonce == self.rejoin_nonce())?;
             }
             Message::Block(block) => asked(self.run.fetches.wants(&block.hash(), from))?,
             Message::BodyItems(answer) => {

@@ -176,10 +176,7 @@ impl Engine {
         if self.diverged || self.run.sealed {
             return;
         }
-        let Some(first) = self.who_is_ahead(now, committed) else {
-            return;
-        };
-        let Some(peer) = self.peers.pick(now.mono, first, &[], |_| false) else {
+        let Some(peer) = self.next_server(now, committed) else {
             return;
         };
         let until = now
@@ -195,8 +192,8 @@ impl Engine {
         self.ask(&peer, Message::SyncReq(SyncReq { from, max_bytes }));
     }
 
-    /// Whether blocks are missing that only a stretch of the chain can bring, and who says to have them.
-    fn who_is_ahead(&self, now: Now, committed: BlockRef) -> Option<Option<Peer>> {
+    /// Whom to ask, if blocks are missing that only a stretch of the chain can bring.
+    fn next_server(&mut self, now: Now, committed: BlockRef) -> Option<Peer> {
         let next = committed.height.next()?;
         let final_next = self.run.final_chain.get(next);
         if final_next.is_some_and(|block| self.blocks.is_here(&block.hash))
@@ -206,18 +203,23 @@ impl Engine {
             return None;
         }
         let known = self.run.certificates.finalized().height > committed.height;
-        let ahead = self.peers.iter().find(|(_, peer)| {
+        let delta = self.config.timing().delta_ms;
+        let ahead = self.peers.pick_server(|peer| {
             let Some((status, at)) = &peer.status else {
                 return false;
             };
             let distance = status.finalized.height.0.saturating_sub(committed.height.0);
             // One block ahead is everyday life, and will be over by itself.
-            let lasts = now.mono.since(*at) >= self.config.timing().delta_ms;
+            let lasts = now.mono.since(*at) >= delta;
             let counts = distance > 1 || (distance == 1 && (lasts || known));
-            peer.up && !peer.has_failed(now.mono) && counts
+            !peer.has_failed(now.mono) && counts
         });
-        let ahead = ahead.map(|(peer, _)| peer);
-        (known || ahead.is_some()).then_some(ahead)
+        // Also without a heartbeat that says so, somebody has what is known to be final.
+        ahead.or_else(|| {
+            known
+                .then(|| self.peers.pick(now.mono, None, &[], |_| false))
+                .flatten()
+        })
     }
 
     /// Finalized blocks came, already known to be one certified chain.

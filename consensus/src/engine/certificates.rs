@@ -10,9 +10,9 @@ use ledger::id::View;
 use ledger::planted;
 use ledger::vote::VoteKind;
 
-/// Most certified views above the finalized one. Each took a quorum a whole time-out, so this is days of stand-still;
-/// beyond it only finalizations are taken in.
-const MAX_CERTIFIED_VIEWS: usize = 65_536;
+/// Most certificates above the finalized view. Each took a quorum a whole time-out, so this is days of stand-still;
+/// beyond it the oldest nullifications are dropped.
+pub(super) const MAX_HELD: usize = 65_536;
 
 /// A notarization, and when it came.
 #[derive(Debug)]
@@ -109,12 +109,26 @@ impl Certificates {
             }
     }
 
-    /// Whether another one fits; a finalization always does.
-    pub(super) fn has_room(&self) -> bool {
-        self.notarizations
-            .len()
-            .saturating_add(self.nullifications.len())
-            < MAX_CERTIFIED_VIEWS
+    /// Makes room for a notarization or nullification of this view, at the cost of older ones: the chain must go on
+    /// however long it stood still. False if it is older than all that is held.
+    ///
+    /// What was seen nullified right below the current view stays known (`run`), so this node proposes and votes as
+    /// before. A dropped nullification cannot be shown to anybody any more.
+    pub(super) fn make_room(&mut self, view: View) -> bool {
+        let held = self.notarizations.len();
+        if held.saturating_add(self.nullifications.len()) < MAX_HELD {
+            return true;
+        }
+        if let Some(oldest) = self.nullifications.first_entry() {
+            let is_older = *oldest.key() < view;
+            if is_older {
+                oldest.remove();
+            }
+            return is_older;
+        }
+        let oldest = self.notarizations.first_entry();
+        let oldest = oldest.filter(|oldest| *oldest.key() < view);
+        oldest.map(|oldest| oldest.remove()).is_some()
     }
 
     /// The block that a held certificate of the same view names, if a new one contradicts it: more than f are faulty.

@@ -63,7 +63,7 @@ impl Engine {
             self.compare_finalization(&certificate);
             return;
         }
-        if kind != VoteKind::Finalize && !self.run.certificates.has_room() {
+        if kind != VoteKind::Finalize && !self.run.certificates.make_room(view) {
             return;
         }
         if let Some(block) = self.run.certificates.contradiction(&certificate) {

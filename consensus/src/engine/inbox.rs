@@ -114,6 +114,6 @@ impl Engine {
         let status = self.own_status(now);
         self.send(&peer, Message::Status(status));
         self.greet_one(&peer);
-        self.ask_one_to_rejoin(&peer);
+        self.rejoin_with(now, &peer);
     }
 }

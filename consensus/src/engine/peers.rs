@@ -19,8 +19,9 @@ const STATUS_BURST: u64 = 16;
 const STATUS_PER_HEARTBEAT: u64 = 4;
 /// Most connected nodes that are no members of the set.
 const MAX_OTHERS: usize = 64;
-/// A peer that rejoins moves an idle chain so often, in ms.
-const ESCORT_MS: u64 = 600_000;
+/// A peer that rejoins moves an idle chain so often at once, and once more per so many ms.
+const ESCORT_BURST: u64 = 4;
+const ESCORT_MS: u64 = 150_000;
 /// After a request to a peer failed, it is not asked for blocks again for so long, in ms.
 const FAILED_MS: u64 = 10_000;
 
@@ -77,7 +78,7 @@ pub(super) struct PeerState {
     statuses: Bucket,
     hello_at: Option<Mono>,
     rejoin_at: Option<Mono>,
-    escorted_at: Option<Mono>,
+    escorts: Bucket,
     helped_at: Option<Mono>,
     failed_at: Option<Mono>,
     /// Highest view of which a Finalize came after the finalization.
@@ -91,6 +92,8 @@ pub(super) struct Peers {
     started: Mono,
     /// Who was asked last.
     cursor: Option<Peer>,
+    /// Who was asked last for a stretch of the chain.
+    server: Option<Peer>,
 }
 
 impl Peers {
@@ -110,6 +113,8 @@ impl Peers {
             state.is_member = epoch.index_of(peer).is_some();
             state.view = View(0);
             state.late = View(0);
+            // Epochs do not end on an idle chain, and what a floor was in the last one it is no more.
+            state.escorts = Bucket::default();
         }
         self.all.retain(|_, state| state.is_member || state.up);
     }
@@ -196,13 +201,8 @@ impl Peers {
         {
             return Some(first);
         }
-        let (after, until) = match self.cursor {
-            Some(last) => (Bound::Excluded(last), Bound::Included(last)),
-            None => (Bound::Unbounded, Bound::Unbounded),
-        };
-        let in_turn = self.all.range((after, Bound::Unbounded));
-        let in_turn = in_turn.chain(self.all.range((Bound::Unbounded, until)));
-        let (chosen, _) = in_turn
+        let (chosen, _) = self
+            .in_turn(self.cursor)
             .filter(|(peer, state)| may(peer, state))
             .min_by_key(|(peer, state)| {
                 (
@@ -213,6 +213,28 @@ impl Peers {
             })?;
         let chosen = *chosen;
         self.cursor = Some(chosen);
+        Some(chosen)
+    }
+
+    /// All, from the one behind `last` on.
+    fn in_turn(&self, last: Option<Peer>) -> impl Iterator<Item = (&Peer, &PeerState)> {
+        let (after, until) = match last {
+            Some(last) => (Bound::Excluded(last), Bound::Included(last)),
+            None => (Bound::Unbounded, Bound::Unbounded),
+        };
+        let first = self.all.range((after, Bound::Unbounded));
+        first.chain(self.all.range((Bound::Unbounded, until)))
+    }
+
+    /// Whom to ask for the next stretch of the chain: those of which `has` is true in turn, members before others.
+    /// Each answer ends a turn, also a good one: who gives little, late or nothing costs no more than its own turns.
+    pub(super) fn pick_server(&mut self, has: impl Fn(&PeerState) -> bool) -> Option<Peer> {
+        let (chosen, _) = self
+            .in_turn(self.server)
+            .filter(|(_, state)| state.up && has(state))
+            .min_by_key(|(_, state)| !state.is_member)?;
+        let chosen = *chosen;
+        self.server = Some(chosen);
         Some(chosen)
     }
 
@@ -277,9 +299,9 @@ impl PeerState {
         once_per(&mut self.rejoin_at, now, ms)
     }
 
-    /// Lets one rejoin in ten minutes move an idle chain.
+    /// Lets four rejoins in ten minutes move an idle chain.
     pub(super) fn may_be_escorted(&mut self, now: Mono) -> bool {
-        once_per(&mut self.escorted_at, now, ESCORT_MS)
+        self.escorts.take(now, 1, ESCORT_BURST, 1, ESCORT_MS)
     }
 
     /// Lets one unasked help through per `ms`.

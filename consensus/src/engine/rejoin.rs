@@ -4,6 +4,9 @@
 //! of its former life can lie above the highest of these views plus one: from the view after that on, the *floor*, it
 //! may vote. `docs/protocol.md` says why, and why later epochs are free.
 //!
+//! An answered question is work for a while, so that an idle chain moves on to the floor. Until it is there the key goes
+//! on asking, in efforts that end: a chain that lacks a quorum cannot get there, and falls silent between them.
+//!
 //! Answers count in their epoch alone. So the highest epoch that an answer proves is always the one that they are of:
 //! whoever is further makes the asker catch up, which asks anew there.
 
@@ -21,8 +24,11 @@ use ledger::planted;
 
 /// The floor lies so many views above the highest one that was proven.
 const FLOOR_ABOVE: u64 = 2;
-/// So many view time-outs after an answer it is no work any more: whoever was asked alone cannot move the chain.
+/// So many view time-outs after an answer it is no work any more: whoever was asked alone cannot move the chain. So many
+/// an effort lasts, too.
 const ESCORT_TIMEOUTS: u64 = 8;
+/// Between two efforts to reach the floor, in ms.
+const EFFORT_PAUSE_MS: u64 = 600_000;
 
 /// The question that is out, and what was promised to others.
 #[derive(Debug, Default)]
@@ -32,6 +38,8 @@ pub(super) struct Rejoin {
     next_at: Mono,
     /// Who proved which view.
     answers: BTreeMap<Peer, View>,
+    /// Below the floor it is asked until then, and again from then on.
+    effort: (Mono, Mono),
     /// Until the view is this one, but not after this time, there is work: somebody's floor lies there.
     escort: (View, Mono),
     /// Until then, missing certificates keep this node from answering, and are asked for.
@@ -41,10 +49,6 @@ pub(super) struct Rejoin {
 impl Rejoin {
     pub(super) fn answers(&self) -> usize {
         self.answers.len()
-    }
-
-    pub(super) const fn deadline(&self) -> Mono {
-        self.next_at
     }
 
     /// 3.12: an idle chain moves on until whoever was answered may vote.
@@ -65,6 +69,52 @@ impl Engine {
         self.guard.is_barred(Bar::Quarantine) && self.guard.me().is_some() && open
     }
 
+    /// It has rejoined, and may not vote yet.
+    fn is_below_floor(&self) -> bool {
+        let free = self.guard.me().is_some() && self.guard.is_free() && !self.guard.is_behind();
+        free && self.guard.is_below_floor(self.run.current.view)
+    }
+
+    /// Whether answers to questions of this key are of use.
+    pub(super) fn asks_to_rejoin(&self) -> bool {
+        self.is_rejoining() || self.is_below_floor()
+    }
+
+    /// Since when, or from when on, the others are to be asked again.
+    pub(super) fn rejoin_deadline(&self) -> Option<Mono> {
+        let Rejoin {
+            next_at,
+            effort: (until, again),
+            ..
+        } = self.run.rejoin;
+        if self.is_rejoining() {
+            Some(next_at)
+        } else if self.is_below_floor() {
+            Some(if next_at < until { next_at } else { again })
+        } else {
+            None
+        }
+    }
+
+    /// A member came. Below the floor, an effort that was in vain without it may not be with it.
+    pub(super) fn rejoin_with(&mut self, now: Now, peer: &Peer) {
+        if self.run.epoch.index_of(peer).is_none() {
+            return;
+        }
+        self.run.rejoin.effort = (now.mono, now.mono);
+        if self.is_rejoining() {
+            self.ask_one_to_rejoin(peer);
+        }
+    }
+
+    fn ask_one_to_rejoin(&mut self, peer: &Peer) {
+        let request = RejoinReq {
+            nonce: self.rejoin_nonce(),
+            epoch: self.run.epoch.epoch(),
+        };
+        self.ask(peer, Message::RejoinReq(request));
+    }
+
     /// Unique for this process, epoch and round.
     pub(super) fn rejoin_nonce(&self) -> u64 {
         let epoch = self.run.epoch.epoch().0.wrapping_shl(32);
@@ -72,10 +122,15 @@ impl Engine {
         self.instance.wrapping_add(epoch).wrapping_add(round)
     }
 
-    /// Asks those again that have not answered.
+    /// Asks those again that have not answered; below the floor, all.
     pub(super) fn ask_to_rejoin(&mut self, now: Now) {
-        if !self.is_rejoining() || self.run.rejoin.next_at > now.mono {
+        if self.rejoin_deadline().is_none_or(|at| at > now.mono) {
             return;
+        }
+        if !self.is_rejoining() && self.run.rejoin.effort.0 <= now.mono {
+            let effort = self.view_timeout().saturating_mul(ESCORT_TIMEOUTS);
+            let until = now.mono.plus(effort);
+            self.run.rejoin.effort = (until, until.plus(EFFORT_PAUSE_MS));
         }
         self.run.rejoin.next_at = now.mono.plus(self.config.retry_ms());
         let silent: Vec<Peer> = self
@@ -89,16 +144,6 @@ impl Engine {
         }
     }
 
-    pub(super) fn ask_one_to_rejoin(&mut self, peer: &Peer) {
-        if self.is_rejoining() && self.run.epoch.index_of(peer).is_some() {
-            let request = RejoinReq {
-                nonce: self.rejoin_nonce(),
-                epoch: self.run.epoch.epoch(),
-            };
-            self.ask(peer, Message::RejoinReq(request));
-        }
-    }
-
     /// A member proves its view by the certificate that it entered it by; without one, view 1.
     pub(super) fn rejoin_answered(
         &mut self,
@@ -107,7 +152,7 @@ impl Engine {
         nonce: u64,
         entry: Option<VerifiedCertificate>,
     ) {
-        if !self.is_rejoining() || nonce != self.rejoin_nonce() {
+        if !self.asks_to_rejoin() || nonce != self.rejoin_nonce() {
             return;
         }
         let view = entry
@@ -115,6 +160,9 @@ impl Engine {
             .map_or(View(1), |c| c.view().saturating_add(1));
         if let Some(entry) = entry {
             self.accept(now, entry);
+        }
+        if !self.is_rejoining() {
+            return;
         }
         let proven = self.run.rejoin.answers.entry(from).or_default();
         *proven = view.max(*proven);
@@ -157,11 +205,21 @@ impl Engine {
             entry,
         };
         self.send(peer, Message::RejoinResp(answer));
+        if self.run.rejoin.escorts(view, now.mono) {
+            // Whoever needs more goes on asking.
+            return;
+        }
         let state = self.peers.get_mut(peer);
         if state.is_some_and(|state| state.may_be_escorted(now.mono)) {
             let patience = self.view_timeout().saturating_mul(ESCORT_TIMEOUTS);
-            let escort = (view.saturating_add(FLOOR_ABOVE), now.mono.plus(patience));
-            self.run.rejoin.escort = self.run.rejoin.escort.max(escort);
+            let (until, _) = self.run.rejoin.escort;
+            // One that ran out goes on to where it led: it moves the chain no further.
+            let until = if view < until {
+                until
+            } else {
+                view.saturating_add(FLOOR_ABOVE)
+            };
+            self.run.rejoin.escort = (until, now.mono.plus(patience));
         }
     }
 

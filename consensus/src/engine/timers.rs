@@ -41,8 +41,8 @@ impl Engine {
         if self.is_asking() {
             consider(self.run.start_check.deadline());
         }
-        if self.is_rejoining() {
-            consider(self.run.rejoin.deadline());
+        if let Some(at) = self.rejoin_deadline() {
+            consider(at);
         }
         if self.timer != Some(next) {
             self.timer = Some(next);

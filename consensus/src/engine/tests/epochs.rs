@@ -12,7 +12,7 @@ use crate::journal::{JournalState, Record};
 use crate::message::{CertReq, Message, SyncReq, SyncResp};
 use crate::outbox::Outbox;
 use crate::output::{Alarm, Output};
-use crate::verify::Dropped;
+use crate::verify::{Dropped, Offence};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -102,6 +102,42 @@ fn votes_of_one_epoch_never_count_in_another() {
     assert_eq!(refused, Err(Dropped::Epoch));
     let counted = bench.engine.run.tally.signers(View(2), Nullify).count();
     assert_eq!(counted, 0);
+}
+
+#[test]
+fn a_late_answer_of_the_epoch_before_is_no_offence_and_one_of_both_is() {
+    let (mut bench, seal, _) = sealed();
+    let old = bench.make(Nullify, 1, NO_BLOCK);
+    open(&mut bench, spec_after(&seal, &ALL));
+    // View 2 is given up, of view 1 nothing is known: somebody is asked again, in this epoch.
+    bench.nullified(2);
+    let asked = bench.outputs.iter().find_map(|output| match output {
+        Output::Send {
+            to,
+            message: Message::CertReq(_),
+        } => Some(*to),
+        _ => None,
+    });
+    let asked = asked.expect("a CertReq");
+    let now = bench.now;
+    let mut answer = |list: &[&Certificate]| {
+        let list: Vec<_> = list.iter().copied().cloned().collect();
+        let message = Message::CertResp(list.try_into().unwrap());
+        let admitted = bench.engine.admit(now, asked, message);
+        admitted.map(|admitted| admitted.verify(&fixture::ToyCheck).map(|_| ()))
+    };
+    assert_eq!(answer(&[&old]), Err(Dropped::Epoch));
+    let new = fixture::certificate(
+        &EpochInfo::new(spec_after(&seal, &ALL)),
+        &[0, 1, 2],
+        Nullify,
+        1,
+        NO_BLOCK,
+    );
+    for both in [[&old, &new], [&new, &old]] {
+        assert!(matches!(answer(&both), Ok(Err(Offence::Certificate(_)))));
+    }
+    assert_eq!(answer(&[&new]), Ok(Ok(())));
 }
 
 #[test]

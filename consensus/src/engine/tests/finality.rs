@@ -317,3 +317,62 @@ fn held_blocks_and_votes_are_bounded() {
     let old = bench.vote(bench.others()[0], Notarize, 184, block.block_ref());
     assert_eq!(old, Err(Dropped::Window(ledger::id::View(184))));
 }
+
+#[test]
+fn whoever_answers_little_and_late_holds_a_catch_up_up_for_its_own_turns_only() {
+    let mut bench = Bench::follower();
+    let blocks = chain(&bench, 200);
+    bench.certificate(Finalize, 200, blocks[199].block_ref());
+    let mut slow = None;
+    for round in 0..4 {
+        for other in bench.others() {
+            let mut status = bench.status_of(other);
+            status.finalized = blocks[199].block_ref();
+            bench.deliver(other, Message::Status(status)).unwrap();
+        }
+        let server = asked_peer(&bench);
+        let slow = *slow.get_or_insert(server);
+        let height = usize::try_from(bench.engine.status().committed.height.0).unwrap();
+        if server == slow {
+            // Just before its time of 4 s and 4Δ is over.
+            bench.pass(4_500);
+            let block = &blocks[height..=height];
+            let message = answer(block, &[], &bench, block[0].header.view.0);
+            bench.deliver(server, message).unwrap();
+        } else if round == 1 {
+            // An honest one gives as much as fits.
+            let message = answer(&blocks[height..100], &[], &bench, 100);
+            bench.deliver(server, message).unwrap();
+        } else {
+            let message = answer(&blocks[height..], &[], &bench, 200);
+            bench.deliver(server, message).unwrap();
+            break;
+        }
+    }
+    assert_eq!(bench.engine.status().committed, blocks[199].block_ref());
+}
+
+#[test]
+fn silent_liars_are_asked_in_turn_and_not_again_before_all_others() {
+    let mut bench = Bench::follower();
+    let far = BlockRef {
+        height: Height(1_000),
+        ..NO_BLOCK
+    };
+    let mut asked = Vec::new();
+    for _ in 0..6 {
+        for other in bench.others() {
+            let mut status = bench.status_of(other);
+            status.finalized = far;
+            bench.deliver(other, Message::Status(status)).unwrap();
+        }
+        asked.push(asked_peer(&bench));
+        // Longer than a failure is remembered.
+        bench.wait(11_000);
+    }
+    let (first, second) = asked.split_at(3);
+    let mut all = first.to_vec();
+    all.sort_unstable();
+    assert_eq!(all, bench.others());
+    assert_eq!(first, second);
+}

@@ -282,14 +282,94 @@ fn an_answered_question_moves_an_idle_chain_to_the_floor_and_no_further() {
     bench.forget();
     bench.wait(2_000);
     assert!(bench.votes().is_empty(), "view 3 is the floor");
-    // The same peer does not move it again for ten minutes.
+    // While the peer goes on asking, three times more; then not before two and a half minutes are over.
+    for view in [3, 5, 7] {
+        ask(&mut bench, from).unwrap();
+        bench.nullified(view);
+        ask(&mut bench, from).unwrap();
+        bench.nullified(view + 1);
+        bench.forget();
+        keep_up(&mut bench, 2_000);
+        assert!(bench.votes().is_empty(), "two views each time");
+    }
     ask(&mut bench, from).unwrap();
     bench.forget();
-    for other in bench.others() {
-        bench.beat(other);
-    }
-    bench.wait(2_000);
+    keep_up(&mut bench, 2_000);
     assert!(bench.votes().is_empty());
+    bench.pass(150_000);
+    ask(&mut bench, from).unwrap();
+    keep_up(&mut bench, 2_000);
+    assert!(!bench.votes().is_empty());
+}
+
+/// Time passes, in which all others are heard.
+fn keep_up(bench: &mut Bench, ms: u64) {
+    for _ in 0..ms.div_euclid(500) {
+        for other in bench.others() {
+            bench.beat(other);
+        }
+        bench.wait(500);
+    }
+}
+
+#[test]
+fn an_escort_that_ran_out_goes_on_to_where_it_led_when_asked_again() {
+    let mut bench = Bench::follower();
+    let from = bench.others()[0];
+    ask(&mut bench, from).unwrap();
+    // Nobody else votes: after eight time-outs of 900 ms it is no work any more.
+    keep_up(&mut bench, 12_000);
+    assert!(!bench.engine.has_work(bench.now));
+    ask(&mut bench, from).unwrap();
+    assert!(bench.engine.has_work(bench.now));
+    bench.nullified(1);
+    assert!(bench.engine.has_work(bench.now));
+    bench.nullified(2);
+    assert!(
+        !bench.engine.has_work(bench.now),
+        "view 3, not 4, is the floor"
+    );
+}
+
+/// How many questions to rejoin went out meanwhile.
+fn asked_within(bench: &mut Bench, ms: u64) -> usize {
+    bench.forget();
+    keep_up(bench, ms);
+    let asked = |message: &&Message| matches!(message, Message::RejoinReq(_));
+    bench.sent.iter().filter(asked).count()
+}
+
+#[test]
+fn below_its_floor_a_key_goes_on_asking_in_efforts_that_end() {
+    let mut bench = lost();
+    for other in bench.others() {
+        proves(&mut bench, other, None).unwrap();
+    }
+    let standing = Standing::BelowFloor(View(3));
+    assert_eq!(bench.engine.status().standing, standing);
+    // Eight time-outs of 900 ms, a question to each of three in one.
+    assert!((21..=30).contains(&asked_within(&mut bench, 12_000)));
+    assert_eq!(
+        asked_within(&mut bench, 500_000),
+        0,
+        "silent, for ten minutes"
+    );
+    assert!((21..=30).contains(&asked_within(&mut bench, 110_000)));
+    // A member comes back: now it might go.
+    assert_eq!(asked_within(&mut bench, 12_000), 0);
+    let back = peer(bench.others()[0]);
+    bench.give(Event::PeerDown { peer: back });
+    bench.give(Event::PeerUp { peer: back });
+    assert!((21..=30).contains(&asked_within(&mut bench, 12_000)));
+    // An answer still brings its certificate, and nothing more.
+    let entry = bench.make(Nullify, 1, NO_BLOCK);
+    let other = bench.others()[1];
+    proves(&mut bench, other, Some(entry)).unwrap();
+    assert_eq!(bench.view(), 2);
+    assert_eq!(floors(&bench.records).len(), 1);
+    bench.nullified(2);
+    assert!(bench.engine.status().is_voting());
+    assert_eq!(asked_within(&mut bench, 700_000), 0);
 }
 
 #[test]

@@ -435,3 +435,37 @@ fn backoff_grows_with_views_since_the_last_finalization() {
         assert!(given_up(&bench), "view {view}");
     }
 }
+
+#[test]
+fn r5_a_chain_goes_on_after_however_many_views_that_were_given_up() {
+    const HELD: u64 = crate::engine::certificates::MAX_HELD as u64;
+    let mut bench = Bench::follower();
+    let signers = bench.others();
+    for view in 1..=HELD + 9 {
+        let given_up = fixture::certificate(&bench.epoch, &signers, Nullify, view, NO_BLOCK);
+        bench.engine.accept(bench.now, given_up);
+        if view.is_multiple_of(1_000) {
+            bench.give(Event::Tick);
+            bench.forget();
+            bench.records.clear();
+        }
+    }
+    bench.give(Event::Tick);
+    let view = HELD + 10;
+    assert_eq!(bench.view(), view);
+    // What was dropped stays known here: a block may build on the anchor.
+    let block = bench.block(&bench.anchor(), view);
+    bench.forget();
+    bench.propose(view, 0, &block, Vec::new()).unwrap();
+    bench.certificate(Notarize, view, block.block_ref());
+    let votes = [
+        (Notarize, view, block.block_ref()),
+        (Finalize, view, block.block_ref()),
+    ];
+    assert_eq!(bench.votes(), votes);
+    // It comes again, and is older than all that is held.
+    bench.nullified(1);
+    assert_eq!(bench.engine.run.certificates.of_view(View(1)).count(), 0);
+    bench.certificate(Finalize, view, block.block_ref());
+    assert_eq!(bench.commits(), [block.block_ref()]);
+}

@@ -3,6 +3,9 @@
 use super::{Behaviour, Hand};
 use consensus::Message;
 
+/// Message kinds have numbers below this one; some of them are the node's, or nobody's.
+const KINDS: u8 = 29;
+
 pub(super) struct Garbage;
 
 impl Behaviour for Garbage {
@@ -11,7 +14,7 @@ impl Behaviour for Garbage {
         let mut bytes = vec![0; hand.random.index(300)];
         hand.random.fill(&mut bytes);
         if let Some(kind) = bytes.first_mut() {
-            *kind %= 16;
+            *kind %= KINDS;
         }
         if hand.random.chance(300) {
             // A list that claims four billion items.

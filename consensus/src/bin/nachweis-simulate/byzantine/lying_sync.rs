@@ -1,12 +1,28 @@
 //! Answers requests with lies: gaps, extra blocks, other blocks, a good certificate for another block, and
-//! an early view to whoever lost its journal.
+//! an early view to whoever lost its journal. Or with as little as is true, as late as it counts.
 
 use super::{Behaviour, Hand};
+use crate::clock::Time;
 use consensus::Message;
-use consensus::message::RejoinResp;
+use consensus::message::{RejoinResp, SyncResp};
 use ledger::certificate::Certificate;
 
+/// A question for blocks waits four seconds and four delays.
+const LATE: Time = 4_300;
+
 pub(super) struct LyingSync;
+
+/// A single block, and headers on to the same finalization.
+fn least(response: &SyncResp) -> Option<SyncResp> {
+    let (first, others) = response.blocks.split_first()?;
+    let skipped = others.iter().map(|block| &block.header);
+    let headers: Vec<_> = skipped.chain(&*response.headers).cloned().collect();
+    Some(SyncResp {
+        blocks: vec![first.clone()].try_into().ok()?,
+        headers: headers.try_into().ok()?,
+        certificate: response.certificate.clone(),
+    })
+}
 
 fn oldest(hand: &Hand<'_>) -> Option<Certificate> {
     let epoch = hand.epoch().epoch();
@@ -28,11 +44,18 @@ impl Behaviour for LyingSync {
         }
     }
 
-    fn outgoing(&mut self, hand: &mut Hand<'_>, _to: usize, message: Message) -> Option<Message> {
+    fn outgoing(&mut self, hand: &mut Hand<'_>, to: usize, message: Message) -> Option<Message> {
         match message {
             Message::SyncResp(mut response) => {
                 let other = hand.lore.certificates.front().cloned();
                 let extra = response.blocks.last().cloned();
+                if hand.random.chance(300)
+                    && let Some(least) = least(&response)
+                {
+                    let bytes = Message::SyncResp(least).encode();
+                    hand.send_later(LATE, to, bytes);
+                    return None;
+                }
                 match (hand.random.below(4), other, extra) {
                     (0, Some(certificate), _) => response.certificate = certificate,
                     (1, _, Some(block)) => {

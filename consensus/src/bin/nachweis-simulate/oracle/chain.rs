@@ -23,6 +23,8 @@ pub(crate) struct Chain {
     times: BTreeMap<BlockHash, TimeMs>,
     submitted: BTreeSet<Record>,
     included: BTreeSet<Record>,
+    /// Numbers of the changes that were decided.
+    changed: BTreeSet<u32>,
     /// All changes that were submitted, by number.
     changes: BTreeMap<u32, Change>,
     accused: BTreeSet<(Epoch, ValidatorIndex)>,
@@ -40,6 +42,7 @@ impl Chain {
             times: BTreeMap::from([(anchor.block.hash, anchor.time_ms)]),
             submitted: BTreeSet::new(),
             included: BTreeSet::new(),
+            changed: BTreeSet::new(),
             changes: BTreeMap::new(),
             accused: BTreeSet::new(),
             seals: Vec::new(),
@@ -192,7 +195,10 @@ impl Chain {
                 self.submitted.contains(record) && self.included.insert(*record)
             }
             Item::Evidence(evidence) => self.accused.insert(accused(evidence)),
-            Item::Change(change) => self.changes.get(&change.number) == Some(change),
+            Item::Change(change) => {
+                self.changes.get(&change.number) == Some(change)
+                    && self.changed.insert(change.number)
+            }
         }
     }
 

@@ -44,7 +44,7 @@ impl Written {
     }
 
     /// A new segment leaves out nothing that binds the key: the newest floor, the quarantine that none ended, and the
-    /// votes above finality.
+    /// votes and certificates above finality, also of later epochs.
     pub(super) fn leaves_out(
         &self,
         node: usize,
@@ -62,7 +62,10 @@ impl Written {
         });
         let open = quarantine.filter(|number| Some(*number) > floor);
         let votes = self.0.iter().filter(|key| {
-            matches!(key, Key::Vote(epoch, view, _) if *epoch == status.epoch && *view > status.finalized_view)
+            let (Key::Vote(epoch, view, _) | Key::Certificate(epoch, view, _)) = key else {
+                return false;
+            };
+            (*epoch, *view) > (status.epoch, status.finalized_view)
         });
         let binding = floor.map(Key::Floor).into_iter();
         let binding = binding

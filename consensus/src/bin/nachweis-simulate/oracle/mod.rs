@@ -35,7 +35,7 @@ pub(crate) struct Oracle {
     written_by: Vec<Written>,
     heard: Vec<Heard>,
     misdeeds: Misdeeds,
-    /// Votes, proposals and certificates that honest validators sent: what an idle network has none of.
+    /// Messages of honest validators that are no heartbeats: an idle network has none.
     pub(crate) traffic: u64,
     /// Records that honest validators wrote.
     pub(crate) written: u64,
@@ -111,8 +111,10 @@ impl Oracle {
             return Ok(());
         }
         let durable = &self.durable[node];
-        if let Some(proposal) = message.outline() {
+        if !matches!(message, Message::Status(_)) {
             self.traffic += 1;
+        }
+        if let Some(proposal) = message.outline() {
             self.compact += u64::from(proposal.ids.is_some());
             durable.allows_vote(node, proposal.vote)?;
             self.votes.sent(node, roster, proposal.vote)?;
@@ -123,12 +125,10 @@ impl Oracle {
         }
         match message {
             Message::Vote(vote) => {
-                self.traffic += 1;
                 durable.allows_vote(node, vote)?;
                 self.votes.sent(node, roster, vote)?;
             }
             Message::Certificate(certificate) => {
-                self.traffic += 1;
                 durable.allows_certificate(node, certificate)?;
                 self.certificates.seen(roster, certificate)?;
             }

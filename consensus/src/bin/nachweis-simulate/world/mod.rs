@@ -149,6 +149,11 @@ impl World {
         running.all(|process| process.engine.status().committed.height.0 >= height)
     }
 
+    /// Runs until all honest members of the newest epoch that run vote; false if that takes longer.
+    pub(crate) fn run_until_all_vote(&mut self, deadline: Time) -> Result<bool, Failure> {
+        self.run(deadline, Self::all_vote)
+    }
+
     /// Runs until somebody honest has left that view, for so many ms at most.
     pub(crate) fn run_until_view(&mut self, ms: Time, last: View) -> Result<(), Failure> {
         let left = |world: &Self| {
