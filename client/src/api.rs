@@ -12,8 +12,9 @@ pub use types::{Standing, Submitted};
 
 use ledger::document::DocumentId;
 use ledger::frame::MAX_PAYLOAD_LEN;
-use ledger::id::Height;
+use ledger::id::{Epoch, Height};
 use ledger::note::MAX_NOTE;
+use ledger::restart::MAX_RESTART_LEN;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
@@ -285,6 +286,16 @@ impl Api {
     /// [`ApiError::NotFound`] if there is none yet, or others.
     pub async fn checkpoint(&self) -> Result<Vec<u8>, ApiError> {
         let request = Request::get("/log/checkpoint", self.0.timeout(), MAX_NOTE);
+        self.0.ask(&request).await
+    }
+
+    /// The restart file that opened an epoch, or the lowest one above it.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] if no restart did, or others.
+    pub async fn restart(&self, epoch: Epoch) -> Result<Vec<u8>, ApiError> {
+        let path = format!("/v1/restarts/{epoch}");
+        let request = Request::get(&path, self.0.timeout(), MAX_RESTART_LEN);
         self.0.ask(&request).await
     }
 

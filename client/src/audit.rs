@@ -9,6 +9,7 @@ use crate::api::{Api, ApiError};
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use ledger::checkpoint::Checkpoint;
+use ledger::codec::DecodeError;
 use ledger::frame::{FrameError, Payload};
 use ledger::genesis::GenesisError;
 use ledger::hash::{ChainId, Hash};
@@ -16,6 +17,7 @@ use ledger::id::{Epoch, Height, TimeMs};
 use ledger::note::{Note, NoteError};
 use ledger::receipt::{Failure, Trust};
 use ledger::replay::{FaultKind, Recorded, Replay};
+use ledger::restart::RestartFile;
 use ledger::state::Lifecycle;
 use segments::{Archive, ManifestFault, Next, OpenError, SegmentFault, Torn};
 use std::collections::{BTreeSet, VecDeque};
@@ -44,6 +46,9 @@ pub enum AuditError {
     /// What the node serves as its checkpoint is not cosigned by those whom the trust file names.
     #[error("the node's checkpoint is not cosigned by the validators of the trust file")]
     Checkpoint(#[from] Failure),
+    /// What the node serves as a restart file is none.
+    #[error("the node's restart file is none")]
+    Restart(#[source] DecodeError),
     /// The pinned genesis founds no network.
     #[error("the pinned genesis cannot found a network")]
     Genesis(#[from] GenesisError),
@@ -212,15 +217,43 @@ impl<'a> Audit<'a> {
     fn learn(&mut self, files: &Archive) -> Result<Result<(), Fault>, OpenError> {
         for (epoch, file) in files.restarts(&self.restarts)? {
             self.restarts.insert(epoch);
-            if let Err(fault) = self.replay.go_on_by(&file) {
-                return Ok(Err(Fault {
-                    height: fault.height,
-                    segment: None,
-                    wrong: fault.kind.into(),
-                }));
+            if let Err(fault) = self.follow(&file) {
+                return Ok(Err(fault));
             }
         }
         Ok(Ok(()))
+    }
+
+    /// The same with those that a node serves; one of an older version serves none.
+    async fn follow_served(&mut self, api: &Api) -> Result<Result<(), Fault>, AuditError> {
+        let mut newest: Option<RestartFile> = None;
+        let mut next = Epoch(0).next();
+        while let Some(epoch) = next {
+            let bytes = match api.restart(epoch).await {
+                Ok(bytes) => bytes,
+                Err(ApiError::NotFound { .. }) => break,
+                Err(error) => return Err(error.into()),
+            };
+            let file = RestartFile::decode(&bytes).map_err(AuditError::Restart)?;
+            // It opens an epoch one or two above the one that it is about: it may be the answer to two questions.
+            next = file.base().epoch.max(epoch).next();
+            if newest.as_ref() == Some(&file) {
+                continue;
+            }
+            if let Err(fault) = self.follow(&file) {
+                return Ok(Err(fault));
+            }
+            newest = Some(file);
+        }
+        Ok(Ok(()))
+    }
+
+    fn follow(&mut self, file: &RestartFile) -> Result<(), Fault> {
+        self.replay.go_on_by(file).map_err(|fault| Fault {
+            height: fault.height,
+            segment: None,
+            wrong: fault.kind.into(),
+        })
     }
 
     /// Height of the next block.
@@ -483,6 +516,9 @@ pub async fn node(
         uncertified: MAX_UNCERTIFIED,
         ..Ending::default()
     };
+    if let Err(fault) = audit.follow_served(api).await? {
+        return Ok(audit.end(None, Some(fault), &ending));
+    }
     let mut coming: VecDeque<JoinHandle<Result<Vec<u8>, ApiError>>> = VecDeque::new();
     let mut asked = 0;
     while audit.next() <= head {

@@ -14,6 +14,7 @@ mod log;
 mod members;
 pub mod probe;
 mod receipts;
+mod restarts;
 mod status;
 mod submissions;
 mod words;
@@ -127,6 +128,7 @@ fn router(app: App) -> Router {
         ));
     let limited = of_the_index
         .route("/v1/blocks/{height}", get(blocks::block))
+        .route("/v1/restarts/{epoch}", get(restarts::restart))
         .route("/log/checkpoint", get(log::checkpoint))
         .route("/log/{*path}", get(log::tile))
         .route_layer(axum::middleware::from_fn_with_state(

@@ -425,6 +425,13 @@ fn who_missed_a_restart_gets_its_file_from_peers() {
         (observer.number("provable_size") == Some(there)).then_some(())
     });
     assert_eq!(observer.number("epoch"), Some(1));
+    // An audit over the API follows the chain through the restart as well, of whoever serves it.
+    let trust = text(&running.network.manifest().trust).to_owned();
+    for api in [running.api(3), observer.api] {
+        let url = format!("http://{api}");
+        let told = done("nachweis", &["audit", "--trust", &trust, "--node", &url]);
+        assert!(told.contains("SOUND"), "{told}");
+    }
     observer.kill();
     running.network.stop_all().unwrap();
     assert_eq!(fs::read(kept(&observer.dir)).unwrap(), file);

@@ -516,6 +516,8 @@ async fn what_is_not_there_is_said_in_json() {
         ("/v1/keys/xyz".to_owned(), 400, "malformed"),
         ("/v1/keys/%ff".to_owned(), 400, "malformed"),
         ("/v1/blocks/1".to_owned(), 404, "unknown-block"),
+        ("/v1/restarts/1".to_owned(), 404, "unknown-restart"),
+        ("/v1/restarts/x".to_owned(), 400, "malformed"),
         ("/v1/blocks/-1".to_owned(), 400, "malformed"),
         (
             "/v1/blocks/99999999999999999999".to_owned(),

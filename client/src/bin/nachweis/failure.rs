@@ -137,9 +137,10 @@ impl Failure {
             Self::Audit(error) => match error {
                 AuditError::Open(OpenError::Nothing(_) | OpenError::Ambiguous { .. })
                 | AuditError::Genesis(_) => Exit::Usage,
-                AuditError::Open(_) | AuditError::Note(_) | AuditError::Checkpoint(_) => {
-                    Exit::CouldNotTell
-                }
+                AuditError::Open(_)
+                | AuditError::Note(_)
+                | AuditError::Checkpoint(_)
+                | AuditError::Restart(_) => Exit::CouldNotTell,
                 AuditError::Api(error) => api(error),
                 AuditError::Task => Exit::Internal,
             },
