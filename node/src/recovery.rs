@@ -444,7 +444,7 @@ pub fn reindex(config: &Config, founding: &Founding) -> Result<Reindexed, Recove
     let (archive, _) = open_archive(config, &data, chain, &evidence)?;
     let reader = archive.reader();
     drop(log);
-    files::remove_dir(&data.index())?;
+    index::Index::remove(&data.index())?;
     files::remove_dir(&data.log())?;
     let mut log = recover_log(LogHashes::open(&data.log())?, &reader)?;
     let (_, noted) = kept_note(&root.join(NOTE), &signers, &reader)?;

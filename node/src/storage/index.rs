@@ -176,6 +176,15 @@ impl Index {
         Ok(Opened { index, start })
     }
 
+    /// Removes an index that nobody has open. Its marker goes first: what a kill leaves behind counts as unclean.
+    ///
+    /// # Errors
+    /// [`files::FileError`].
+    pub fn remove(dir: &Path) -> Result<(), files::FileError> {
+        files::remove(&marker_path(dir))?;
+        files::remove_dir(dir)
+    }
+
     /// One that is closed from the beginning: stands in for an index that is still being made.
     pub fn closed(dir: &Path, chain: ChainId) -> Self {
         Self(Arc::new(Shared {
