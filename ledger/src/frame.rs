@@ -78,6 +78,9 @@ pub enum FrameError {
     /// The segment header is short, of another format, or has a wrong checksum.
     #[error("archive segment header is damaged")]
     SegmentHeader,
+    /// The segment's file is not there.
+    #[error("its file is missing")]
+    Missing,
     /// The frame's header is short or damaged.
     #[error("frame header is damaged")]
     Header,

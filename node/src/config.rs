@@ -113,6 +113,9 @@ pub struct Storage {
     /// Length of an archive segment, in bytes.
     #[serde(default = "default_segment_bytes")]
     pub segment_bytes: u64,
+    /// The oldest segments of the archive, up to this number, were moved away; what else is missing is damage.
+    #[serde(default)]
+    pub segments_away: u64,
     /// Pace of the scrub, in MiB per second; 0 = no scrub.
     #[serde(default = "default_scrub_mib_per_s")]
     pub scrub_mib_per_s: u64,
@@ -411,6 +414,7 @@ fn within(key: &'static str, value: u64, least: u64, most: u64) -> Result<(), Co
 }
 
 /// The commented file that `init` writes.
+#[expect(clippy::too_many_lines, reason = "one text")]
 pub fn template(network: &str, api: SocketAddr) -> String {
     let quoted = network.replace('\\', "\\\\").replace('"', "\\\"");
     format!(
@@ -469,6 +473,8 @@ min_free_bytes = 268435456
 stop_free_bytes = 67108864
 # Length at which an archive segment is closed, in bytes.
 segment_bytes = 67108864
+# The oldest segments, up to this number, were moved to other storage. What else is missing is fetched from peers.
+segments_away = 0
 # The scrub reads all that is archived again and again, so that damage is found while peers can still repair it: its
 # pace in MiB per second (0 = off), and the pause between two passes in seconds.
 scrub_mib_per_s = 4
@@ -554,6 +560,7 @@ mod tests {
         let later = [
             "stop_free_bytes",
             "segment_bytes",
+            "segments_away",
             "scrub_mib_per_s",
             "scrub_pause_s",
         ];

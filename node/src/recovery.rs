@@ -161,13 +161,15 @@ pub enum RecoveryError {
 }
 
 impl RecoveryError {
-    /// Whether a damaged block was met: once it was fetched from peers, the recovery can be tried again.
-    pub const fn is_damage(&self) -> bool {
-        matches!(
-            self,
-            Self::Block(archive::ReadError::Damaged(_))
-                | Self::Epoch(EpochError::Read(archive::ReadError::Damaged(_)))
-        )
+    /// The damaged block that was met: once it was fetched from peers, the recovery can be tried again.
+    pub const fn damaged(&self) -> Option<Height> {
+        match self {
+            Self::Block(archive::ReadError::Damaged(damaged))
+            | Self::Epoch(EpochError::Read(archive::ReadError::Damaged(damaged))) => {
+                Some(damaged.height)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -483,8 +485,8 @@ fn open_archive(
     chain: ChainId,
     evidence: &Evidence,
 ) -> Result<(archive::Archive, Option<String>), RecoveryError> {
-    let segment = config.storage.segment_bytes;
-    let mut archive = archive::Archive::open_with(&data.archive(), chain, segment)?;
+    let (segment, away) = (config.storage.segment_bytes, config.storage.segments_away);
+    let mut archive = archive::Archive::open_without(&data.archive(), chain, segment, away)?;
     let alarm = ending::settle(&mut archive, evidence)?;
     for hole in archive.reader().holes() {
         tracing::error!("{hole}: not served until it is repaired from peers");

@@ -1,10 +1,11 @@
 //! Fetches damaged blocks of the archive from peers, one run of blocks after the other, and puts them back.
 //!
-//! It asks with the engine's own `SyncReq`, or a node that follows with the `RangeReq` of those ([`Question`]), from one
-//! peer at a time, and believes none: what comes must be the heights that were asked for, hashed to its headers, linked to
-//! each other and to the own blocks around it, and finalized by a certificate of the epoch's validators ([`check`]). Who
-//! sends anything else is disconnected and not asked again in that pass. It knows no engine: it works beside a running one,
-//! or none, and before one can start ([`early`]).
+//! It asks with the engine's own `SyncReq`, or with the `RangeReq` of nodes that follow ([`Question`]): below a restart's
+//! anchor only that one has an answer. It asks one peer at a time, and believes none: what comes must be the heights that
+//! were asked for, hashed to its headers, linked to each other and to the own blocks around it, and finalized by a
+//! certificate of the epoch's validators or by a restart file ([`check`]). Who sends anything else is disconnected and not
+//! asked again in that pass. What came is put back, also if something else of the segment did not come. It knows no engine:
+//! it works beside a running one, or none, and before one can start ([`early`]).
 
 pub mod calendar;
 pub mod check;
@@ -17,7 +18,7 @@ use crate::mesh::Mesh;
 use crate::range::{self, Range, RangeReq};
 use crate::storage::archive::{Hole, Reader, RepairError, Repairer};
 use calendar::{Calendar, Turns};
-use check::{Bad, Wanted};
+use check::{Answer, Bad, Wanted};
 use consensus::message::{Message, SyncReq, SyncResp};
 use consensus::{Block, EpochInfo, Peer};
 use ledger::certificate::Certificate;
@@ -38,6 +39,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(1);
 /// Pause before damage that could not be repaired is looked at again: the first, and the longest.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Bytes that are fetched before they are put back; a segment seldom has as many.
+const MOST_BYTES: usize = 80 << 20;
 /// Up to so many blocks are few.
 const FEW: u64 = 64;
 
@@ -95,7 +98,7 @@ struct Shared {
 struct Asked {
     peer: Peer,
     from: Height,
-    reply: oneshot::Sender<SyncResp>,
+    reply: oneshot::Sender<Answer>,
 }
 
 impl Desk {
@@ -107,7 +110,7 @@ impl Desk {
         match asked.take_if(|asked| asked.peer == *from && Some(asked.from) == first) {
             Some(asked) => {
                 // Who gave up waiting has asked another.
-                asked.reply.send(response).ok();
+                asked.reply.send(Answer::Certified(response)).ok();
                 None
             }
             None => Some(response),
@@ -123,15 +126,7 @@ impl Desk {
         let Some(asked) = found else {
             return Some(range);
         };
-        // Without a certificate, as where a restart went on, it is no answer: another is asked.
-        if let Some(certificate) = range.certificates.into_vec().pop() {
-            let response = SyncResp {
-                blocks: range.blocks,
-                headers: range.headers,
-                certificate,
-            };
-            asked.reply.send(response).ok();
-        }
+        asked.reply.send(range.into()).ok();
         None
     }
 
@@ -196,10 +191,25 @@ struct Haul {
 }
 
 impl Haul {
+    fn bytes(&self) -> usize {
+        self.blocks.values().map(Vec::len).sum()
+    }
+
     fn header(&self, height: Option<Height>) -> Option<Header> {
         let payload = Payload::decode(self.blocks.get(&height?)?).ok()?;
         Some(crate::driver::serve::decode(payload).ok()?.0.header)
     }
+}
+
+/// What came of a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// All that was damaged is repaired.
+    Whole,
+    /// Some of it.
+    Some,
+    /// None of it.
+    Nothing,
 }
 
 /// A run of blocks was not fetched.
@@ -207,6 +217,8 @@ impl Haul {
 enum NotFetched {
     #[error("no connected peer gave it")]
     Nobody,
+    #[error("the rest comes in the next pass")]
+    Later,
     #[error("what peers agree on is not what the own blocks around it say")]
     OtherChain,
 }
@@ -222,34 +234,69 @@ impl Repair {
 
     /// Works until nothing is damaged.
     pub async fn finish(&self) {
+        self.until(None).await;
+    }
+
+    /// Works until this block can be read, and then as long as everything else that is damaged comes at once.
+    pub async fn bring(&self, needed: Height) {
+        self.until(Some(needed)).await;
+    }
+
+    async fn until(&self, needed: Option<Height>) {
         let (mut pause, longest) = AGAIN;
-        while !self.pass().await {
+        loop {
+            let pass = self.pass(needed).await;
+            let enough = match needed {
+                Some(height) => self.header(Some(height)).await.is_some(),
+                None => pass == Pass::Whole,
+            };
+            if enough {
+                return;
+            }
+            if pass != Pass::Nothing {
+                (pause, _) = AGAIN;
+            }
             tokio::time::sleep(pause).await;
             pause = pause.saturating_mul(2).min(longest);
         }
     }
 
-    /// Goes once over all that is damaged; whether all of it was repaired.
-    async fn pass(&self) -> bool {
+    /// Goes once over all that is damaged. Ends early if something does not come while what is needed is there.
+    async fn pass(&self, needed: Option<Height>) -> Pass {
         let mut segments: BTreeMap<u64, Vec<Hole>> = BTreeMap::new();
         for hole in self.archive.holes() {
             segments.entry(hole.segment).or_default().push(hole);
         }
-        let mut whole = true;
+        let (mut whole, mut some) = (true, false);
         let mut haul = Haul::default();
         for (number, holes) in segments {
-            let mut fetched = true;
+            let mut fetched = false;
             for hole in &holes {
-                if let Err(why) = self.fetch(hole, &mut haul).await {
-                    tracing::error!("{hole}: not repaired yet: {why}");
-                    fetched = false;
-                    break;
+                match self.fetch(hole, &mut haul).await {
+                    Ok(()) => fetched = true,
+                    Err(why) => {
+                        tracing::error!("{hole}: not repaired yet: {why}");
+                        whole = false;
+                    }
                 }
             }
             let blocks = std::mem::take(&mut haul.blocks);
-            whole &= fetched && self.put_back(number, blocks).await;
+            if fetched || !blocks.is_empty() {
+                let done = self.put_back(number, blocks).await;
+                whole &= done;
+                some |= done;
+            }
+            if !whole && needed.is_some() && self.header(needed).await.is_some() {
+                break;
+            }
         }
-        whole
+        if whole && self.archive.holes().is_empty() {
+            Pass::Whole
+        } else if some {
+            Pass::Some
+        } else {
+            Pass::Nothing
+        }
     }
 
     async fn put_back(&self, number: u64, blocks: BTreeMap<Height, Vec<u8>>) -> bool {
@@ -263,14 +310,25 @@ impl Repair {
         match done {
             Ok(aside) => {
                 self.desk.0.blocks.fetch_add(count, Ordering::Relaxed);
-                tracing::warn!(
-                    segment = number, blocks = count, old = %aside.display(),
-                    "the archive was repaired from peers; the damaged file is kept"
-                );
+                match aside {
+                    Some(aside) => tracing::warn!(
+                        segment = number, blocks = count, old = %aside.display(),
+                        "the archive was repaired from peers; the damaged file is kept"
+                    ),
+                    None => tracing::warn!(
+                        segment = number,
+                        blocks = count,
+                        "a missing segment of the archive was written again from peers"
+                    ),
+                }
                 true
             }
             Err(RepairError::Fatal(fatal)) => exit::abort(&fatal),
-            Err(error @ (RepairError::Missing(_) | RepairError::NoRoom(_))) => {
+            Err(
+                error @ (RepairError::Copy { .. }
+                | RepairError::Nothing(_)
+                | RepairError::NoRoom(_)),
+            ) => {
                 let error = exit::Chain(&error);
                 tracing::error!(segment = number, %error, "the segment is not repaired yet");
                 false
@@ -278,7 +336,7 @@ impl Repair {
         }
     }
 
-    /// Fetches all blocks of a hole.
+    /// Fetches all blocks of a hole. If some do not come, those before them are in the haul all the same.
     async fn fetch(&self, hole: &Hole, haul: &mut Haul) -> Result<(), NotFetched> {
         let mut below = match haul.header(hole.first.prev()) {
             Some(header) => Some(header),
@@ -292,18 +350,20 @@ impl Repair {
             above: above.map(|header| header.parent),
         };
         while wanted.first <= hole.last {
+            if haul.bytes() >= MOST_BYTES {
+                return Err(NotFetched::Later);
+            }
             let epochs = self.epochs_after(below.clone(), haul.turns.clone()).await;
             let found = self.ask_all(wanted, &epochs, &mut haul.liars).await?;
             for (block, finalization) in found {
                 let header = block.header.clone();
-                let begins = below.as_ref().is_none_or(|below| below.flags.is_seal());
-                if begins || header.flags.is_seal() {
-                    let turn = (header.clone(), finalization.clone());
-                    haul.turns.insert(header.height, turn);
-                }
-                let payload = archivist::payload(&block, finalization);
+                let payload = archivist::payload(&block, finalization.clone());
                 let payload = payload.map_err(|_too_long| NotFetched::Nobody)?;
                 haul.blocks.insert(header.height, payload);
+                if self.turns(below.as_ref(), &header) {
+                    let turn = (header.clone(), finalization);
+                    haul.turns.insert(header.height, turn);
+                }
                 wanted.first = header.height.saturating_add(1);
                 wanted.below = Some(header.hash());
                 below = Some(header);
@@ -311,10 +371,20 @@ impl Repair {
         }
         match (wanted.above, wanted.below) {
             (Some(above), Some(last)) if above != last && hole.first <= hole.last => {
+                let inside = |height: &Height| hole.first <= *height && *height <= hole.last;
+                haul.blocks.retain(|height, _| !inside(height));
+                haul.turns.retain(|height, _| !inside(height));
                 Err(NotFetched::OtherChain)
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether an epoch begins or ends with this block.
+    fn turns(&self, below: Option<&Header>, header: &Header) -> bool {
+        let begins = below.is_none_or(|below| below.epoch != header.epoch || below.flags.is_seal());
+        let restarts = &self.calendar.restarts;
+        begins || header.flags.is_seal() || restarts.made_final(header.block_ref())
     }
 
     /// Asks one peer after the other for the first wanted blocks, until one gives them; at least one.
@@ -330,26 +400,38 @@ impl Repair {
         } else {
             &[Portion::Many]
         };
+        let question = self.question_for(wanted.first);
         for peer in (self.connected)() {
             for portion in portions {
                 if liars.contains(&peer) {
                     break;
                 }
-                let Some(response) = self.ask(peer, wanted.first, *portion).await else {
+                let request = question.bytes(wanted.first, *portion);
+                let Some(answer) = self.ask(peer, wanted.first, request).await else {
                     break;
                 };
-                let epochs = Arc::clone(epochs);
-                let check = move || check::blocks(response, &wanted, &epochs);
+                let (epochs, restarts) = (Arc::clone(epochs), Arc::clone(&self.calendar.restarts));
+                let check = move || check::blocks(answer, &wanted, &epochs, &restarts);
                 match tokio::task::spawn_blocking(check).await {
                     Ok(Ok(found)) if !found.is_empty() => return Ok(found),
                     // All of them together may be linked to the own block above.
-                    Ok(Ok(_) | Err(Bad::Epoch)) => {}
+                    Ok(Ok(_) | Err(Bad::Epoch | Bad::Uncertified)) => {}
                     Ok(Err(bad)) => self.lied(peer, &bad, liars),
                     Err(_stopping) => return Err(NotFetched::Nobody),
                 }
             }
         }
         Err(NotFetched::Nobody)
+    }
+
+    /// Blocks up to a restart's anchor may have no certificate behind them: then only a range brings them.
+    fn question_for(&self, from: Height) -> Question {
+        let reach = u64::try_from(range::MAX_BLOCKS).unwrap_or(u64::MAX);
+        let anchor = self.calendar.restarts.anchor_from(from);
+        match anchor {
+            Some(anchor) if anchor < from.saturating_add(reach) => Question::Range,
+            Some(_) | None => self.question,
+        }
     }
 
     fn lied(&self, peer: Peer, bad: &Bad, liars: &mut BTreeSet<Peer>) {
@@ -361,10 +443,9 @@ impl Repair {
             .disconnect(&peer, "sent wrong blocks for a repair");
     }
 
-    async fn ask(&self, peer: Peer, from: Height, portion: Portion) -> Option<SyncResp> {
+    async fn ask(&self, peer: Peer, from: Height, request: Vec<u8>) -> Option<Answer> {
         let (reply, answer) = oneshot::channel();
         *self.desk.asked() = Some(Asked { peer, from, reply });
-        let request = self.question.bytes(from, portion);
         self.mesh.send(&peer, request.into());
         tokio::time::timeout(ANSWER, answer).await.ok()?.ok()
     }
@@ -388,3 +469,6 @@ impl Repair {
         tokio::task::spawn_blocking(read).await.ok()?
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,6 @@ use crate::chain::Chain;
 use crate::exit;
 use crate::storage::Fatal;
 use crate::storage::archive::{Part, ReadError, Stand};
-use crate::storage::files;
 use crate::storage::journal::Durable;
 use ledger::block::{Block, check_delivery};
 use ledger::frame::{FRAME_HEADER_LEN, FRAME_TRAILER_LEN, Payload};
@@ -92,7 +91,6 @@ impl Scrub {
         let mut parent: Option<(Height, BlockHash)> = None;
         let archive = self.chain.archive();
         for part in archive.parts() {
-            files::forget_cached(&part.file);
             match archive.check_header(&part) {
                 Ok(Stand::Whole) => {}
                 Ok(Stand::Damaged) => {

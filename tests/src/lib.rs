@@ -25,6 +25,7 @@
 //! - [`recorder`]: who listens on the wire in a validator's place
 //! - [`replay`]: the oracle over a stopped node's archive
 //! - [`running`]: a network that ends with its test, and what tests ask of its nodes
+//! - [`spoil`]: flipped bits of archived blocks
 //! - [`synthetic`]: an archive of any length without a network
 
 pub mod binaries;
@@ -47,4 +48,5 @@ pub mod program;
 pub mod recorder;
 pub mod replay;
 pub mod running;
+pub mod spoil;
 pub mod synthetic;

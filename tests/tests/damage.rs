@@ -5,13 +5,12 @@
     reason = "a test ends at the first thing that is not as it should be"
 )]
 
-use ledger::frame::{HEADER_LEN, Payload, SegmentHeader, parse, segment_name, segment_number};
+use ledger::frame::{HEADER_LEN, Payload, SegmentHeader, segment_name};
 use ledger::genesis::Params;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tests::binaries::command;
@@ -23,6 +22,7 @@ use tests::low_disk::LowDisk;
 use tests::observer::Observer;
 use tests::replay;
 use tests::running::{Running, wait_for};
+use tests::spoil::{flip, spoil};
 
 const ALL: [usize; 4] = [0, 1, 2, 3];
 
@@ -43,42 +43,6 @@ fn network() -> Running {
 
 fn archive(running: &Running, at: usize) -> PathBuf {
     running.dir(at).join("data/archive")
-}
-
-/// The segment of a block, and where its payload lies in it.
-fn payload(archive: &Path, height: u64) -> (PathBuf, std::ops::Range<usize>) {
-    let mut names = fs::read_dir(archive).unwrap();
-    let found = names.find_map(|entry| {
-        let path = entry.unwrap().path();
-        segment_number(path.file_name()?.to_str()?)?;
-        let bytes = fs::read(&path).unwrap();
-        let magic = SegmentHeader::decode(&bytes).unwrap().magic;
-        let mut at = HEADER_LEN;
-        while let Ok((frame, range)) = parse(&bytes[at..], magic) {
-            if frame.height.0 == height {
-                return Some((path, at + range.start..at + range.end));
-            }
-            at += frame.frame_len();
-        }
-        None
-    });
-    found.unwrap_or_else(|| panic!("block {height} is not in {}", archive.display()))
-}
-
-/// Flips a bit in the middle of each of these blocks.
-fn spoil(archive: &Path, heights: &[u64]) {
-    // All are looked for first: behind a spoiled one nothing is found.
-    let found: Vec<_> = heights.iter().map(|at| payload(archive, *at)).collect();
-    for (path, range) in found {
-        flip(&path, range.start.midpoint(range.end));
-    }
-}
-
-/// Flips a bit in its place: the file may be in use.
-fn flip(path: &Path, at: usize) {
-    let byte = fs::read(path).unwrap()[at] ^ 2;
-    let file = fs::File::options().write(true).open(path).unwrap();
-    file.write_all_at(&[byte], at as u64).unwrap();
 }
 
 /// Whether nothing of a node's archive is damaged, and at least so many blocks were repaired.
@@ -199,6 +163,8 @@ fn with_old_segments_moved_away_proofs_are_served_and_a_body_names_its_segment()
         let name = segment_name(number);
         fs::rename(archive(&running, 1).join(&name), cold.join(&name)).unwrap();
     }
+    let said = [("segments_away", "2")];
+    running.network.configure(1, &said).unwrap();
     running.start(&[1]);
     let (here, whole) = (running.api(1), running.api(0));
     let size = running.status(1)["provable_size"].as_u64().unwrap();
@@ -242,6 +208,51 @@ fn with_old_segments_moved_away_proofs_are_served_and_a_body_names_its_segment()
     }
     running.start(&[1]);
     assert_eq!(block(here, 1), block(whole, 1));
+}
+
+#[test]
+fn lost_segments_that_nobody_moved_away_are_fetched_again() {
+    let mut running = network();
+    let right: Vec<Vec<u8>> = (1..=20)
+        .map(|height| block(running.api(0), height))
+        .collect();
+    let all_there = |running: &Running| {
+        for (height, right) in (1..).zip(&right) {
+            assert_eq!(&block(running.api(1), height), right);
+        }
+    };
+    let path = {
+        let folder = archive(&running, 1);
+        move |number| folder.join(segment_name(number))
+    };
+    // While it runs: the scrub misses it.
+    fs::remove_file(path(3)).unwrap();
+    wait_for("the segment is written again", || {
+        path(3)
+            .exists()
+            .then(|| is_whole(running.api(1), 1))
+            .flatten()
+    });
+    all_there(&running);
+
+    // At rest all but the last, and the start needs them, for there is no index.
+    running.network.kill(1).unwrap();
+    let last = (1..).find(|number| !path(number + 1).exists()).unwrap();
+    assert!(last >= 4, "{last} segments are too few");
+    for number in 1..last {
+        fs::remove_file(path(number)).unwrap();
+    }
+    fs::remove_dir_all(running.dir(1).join("data/index")).unwrap();
+    running.start(&[1]);
+    assert_eq!(running.metric(1, "nachweis_archive_segments_away"), 0);
+    wait_for("all is repaired", || is_whole(running.api(1), 3));
+    assert!((1..last).all(|number| path(number).exists()));
+    all_there(&running);
+    // It votes: without it there is no quorum.
+    running.network.kill(3).unwrap();
+    running.becomes_provable(1);
+    running.network.stop_all().unwrap();
+    replay::archive(running.dir(1)).unwrap();
 }
 
 /// One segment, several epochs: what begins and ends an epoch tells whose certificates count for the blocks behind it.

@@ -7,8 +7,11 @@
 
 use consensus::Record;
 use genesis::keyfile::KeyFile;
+use ledger::frame::Payload;
 use ledger::genesis::Purpose;
 use ledger::hash::SubmissionHash;
+use ledger::header::Header;
+use ledger::id::Epoch;
 use node::storage::journal::Journal;
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,6 +23,7 @@ use tests::binaries::command;
 use tests::load::{self, Maker};
 use tests::observer::Observer;
 use tests::running::{Running, wait_for};
+use tests::spoil::spoil;
 use tests::{http, replay};
 
 /// Documents of one submission.
@@ -190,6 +194,7 @@ fn after_two_lost_journals_operators_restart_the_chain_with_all_that_was_acknowl
     running.becomes_provable(0);
     running.becomes_provable(3);
     agree(&running);
+    the_anchor_is_repaired(&mut running);
     running.network.stop_all().unwrap();
     // Above the anchor as well a start goes on with the index that a clean stop left behind.
     running.start(&[0, 1, 2, 3]);
@@ -438,6 +443,42 @@ fn who_missed_a_restart_gets_its_file_from_peers() {
     for dir in [&observer.dir, running.dir(3)] {
         replay::archive(dir).unwrap();
     }
+}
+
+/// As a node serves a block; `None` while it is damaged.
+fn raw(running: &Running, at: usize, height: u64) -> Option<Payload> {
+    let route = format!("/v1/blocks/{height}?raw");
+    let answer = http::get(running.api(at), &route).ok()?;
+    (answer.status == 200).then(|| Payload::decode(&answer.body).unwrap())
+}
+
+/// Damage of the block that the chain was restarted on: as a rule no certificate covers it.
+fn the_anchor_is_repaired(running: &mut Running) {
+    let height = running.status(0)["height"].as_u64().unwrap();
+    let header = |payload: &Payload| -> Header {
+        ledger::codec::decode(&payload.block[..Header::LEN], Header::LEN).unwrap()
+    };
+    let blocks = (1..=height).rev().map(|at| raw(running, 1, at).unwrap());
+    let mut old = blocks.filter(|block| header(block).epoch == Epoch(0));
+    let anchor = old.next().unwrap();
+    let at = header(&anchor).height.0;
+    let archive = running.dir(0).join("data/archive");
+    let repaired = |running: &Running| {
+        wait_for("the anchor is repaired", || {
+            let block = raw(running, 0, at)?;
+            assert_eq!(block.block, anchor.block);
+            (running.metric(0, "nachweis_archive_damaged_blocks") == 0).then_some(())
+        });
+        assert!(running.metric(0, "nachweis_repaired_blocks_total") >= 1);
+    };
+    spoil(&archive, &[at, 2]);
+    assert!(raw(running, 0, at).is_none() && raw(running, 0, 2).is_none());
+    repaired(running);
+    // A start needs it, and the other one not.
+    running.network.stop(0).unwrap();
+    spoil(&archive, &[at, 2]);
+    running.start(&[0]);
+    repaired(running);
 }
 
 /// Waits until all nodes stand on the same height.

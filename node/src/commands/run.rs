@@ -22,6 +22,7 @@ use crate::repair::early::Early;
 use crate::storage::{DataDir, DataDirError, archive};
 use consensus::RecoverError;
 use ledger::tip::Founding;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -138,7 +139,14 @@ fn of_recovery(error: &RecoveryError) -> (Exit, Option<String>) {
              nachweis-node install-restart; else the archive on this disk is damaged: put the folder aside and let the node fetch the \
              blocks again",
         ),
-        RecoveryError::Archive(_) | RecoveryError::Block(_) => Some(
+        RecoveryError::Archive(archive::OpenError::File(_))
+        | RecoveryError::Block(archive::ReadError::File(_)) => Some(
+            "the operating system refused this; that says nothing about the blocks: leave them where they are",
+        ),
+        RecoveryError::Block(archive::ReadError::Damaged(_)) => {
+            Some("`nachweis-node run` fetches damaged blocks from the other validators")
+        }
+        RecoveryError::Archive(_) => Some(
             "the archive on this disk is damaged; put the folder aside and let the node fetch the blocks again",
         ),
         RecoveryError::DataDir(DataDirError::File(_))
@@ -180,6 +188,7 @@ pub fn start_log(format: LogFormat) {
 /// [`RunError`] as a [`Failure`]: the node did not start.
 pub fn run(dir: &Path, duty: Duty) -> Result<(), Failure> {
     crate::exit::on_panic();
+    allow_open_files();
     let config = Config::load(dir).map_err(RunError::from)?;
     let identity = Identity::load(&config, duty).map_err(RunError::from)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -188,6 +197,18 @@ pub fn run(dir: &Path, duty: Duty) -> Result<(), Failure> {
         .map_err(RunError::from)?;
     let done = runtime.block_on(async { Process::new(dir, &config, &identity).await?.run().await });
     Ok(done?)
+}
+
+/// Lets the process open as many files and connections as the system allows at most, not only as it allows unasked.
+fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, limit = ?limit.current, "the limit of open files stays as it is");
+    }
 }
 
 /// What lives as long as the process, whatever the node does meanwhile.
@@ -508,9 +529,10 @@ async fn recover<T>(
         let meanwhile = &mut Meanwhile { stop, serve };
         let recovered = read(meanwhile);
         standing.rest().await;
-        let error = match recovered {
-            Err(error) if error.is_damage() => error,
-            recovered => {
+        let damaged = recovered.as_ref().err().and_then(RecoveryError::damaged);
+        let (error, needed) = match (recovered, damaged) {
+            (Err(error), Some(needed)) => (error, needed),
+            (recovered, _) => {
                 return Ok(Started {
                     recovered: recovered?,
                     early,
@@ -527,7 +549,9 @@ async fn recover<T>(
             None => Early::new(start_network(config, identity, founding).await?),
         };
         let repairing = early.insert(network);
-        let put_back = repairing.repair(config, founding, question).await?;
+        let put_back = repairing
+            .repair(config, founding, (needed, question))
+            .await?;
         repaired = repaired.saturating_add(put_back);
     }
 }
@@ -550,6 +574,42 @@ async fn nearly_full(data: &DataDir, needed: u64) -> RunError {
             && free < needed
         {
             return RunError::NearlyFull { free, needed };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::files;
+
+    #[test]
+    fn a_low_limit_of_open_files_is_raised_as_far_as_the_system_allows() {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let low = Rlimit {
+            current: Some(100),
+            maximum,
+        };
+        setrlimit(Resource::Nofile, low).unwrap();
+        allow_open_files();
+        assert_eq!(getrlimit(Resource::Nofile).current, maximum);
+    }
+
+    #[test]
+    fn who_may_not_open_a_file_is_not_told_that_it_is_damaged() {
+        let path = Path::new("0.archive");
+        let refused = || {
+            let too_many = std::io::Error::from(rustix::io::Errno::MFILE);
+            files::FileError::new(files::Operation::Open, path, too_many)
+        };
+        let errors = [
+            RecoveryError::Archive(archive::OpenError::File(refused())),
+            RecoveryError::Block(archive::ReadError::File(refused())),
+        ];
+        for error in errors {
+            let (exit, hint) = of_recovery(&error);
+            assert_eq!(exit, Exit::Refused);
+            assert!(!hint.unwrap_or_default().contains("damaged"));
         }
     }
 }

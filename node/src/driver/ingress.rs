@@ -263,10 +263,12 @@ impl Ingress {
                 self.library.serve_restart(from, from_epoch);
                 true
             }
+            // What a repair asked for.
+            gossip::Message::Range(range) => {
+                self.chain.repairs().take_range(&from, range).is_none()
+            }
             // For those who follow; they read the network elsewhere.
-            gossip::Message::Note(_)
-            | gossip::Message::Range(_)
-            | gossip::Message::EpochResp(_) => false,
+            gossip::Message::Note(_) | gossip::Message::EpochResp(_) => false,
         };
         if !taken {
             self.chain.counters().dropped_frames.increment();

@@ -34,7 +34,7 @@ fn readable_header(
     let mut next = archive.readable_from(from);
     while let Some(height) = next {
         match read_header(archive, height) {
-            Err(error) if error.is_damage() => {
+            Err(error) if error.damaged().is_some() => {
                 next = archive.readable_from(height.saturating_add(1));
             }
             read => return read,

@@ -1,14 +1,53 @@
 //! What a peer's blocks must be before they are put into the archive. Pure.
 
+use crate::range::Range;
+use crate::storage::restarts::Restarts;
 use consensus::message::SyncResp;
 use consensus::{Block, Ed25519, EpochInfo, EpochSpec, Offence, VerifiedSync};
 use ledger::block::{BadDelivery, Body};
 use ledger::body::BodyError;
 use ledger::certificate::Certificate;
 use ledger::hash::{BlockHash, Hash};
-use ledger::header::Flags;
+use ledger::header::{Flags, Header};
 use ledger::id::{Epoch, Height};
 use ledger::tip::Founding;
+
+/// What a peer gave.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// With the certificate that its last block or header has.
+    Certified(SyncResp),
+    /// Without one, up to where a restart went on.
+    Tail(Range),
+}
+
+impl Answer {
+    /// The height that it begins with.
+    pub fn first(&self) -> Option<Height> {
+        let blocks = match self {
+            Self::Certified(response) => response.blocks.first(),
+            Self::Tail(range) => range.blocks.first(),
+        };
+        blocks.map(|block| block.header.height)
+    }
+}
+
+impl From<Range> for Answer {
+    fn from(range: Range) -> Self {
+        let mut certificates = range.certificates.into_vec();
+        match certificates.pop() {
+            Some(certificate) => Self::Certified(SyncResp {
+                blocks: range.blocks,
+                headers: range.headers,
+                certificate,
+            }),
+            None => Self::Tail(Range {
+                certificates: ledger::codec::List::new(),
+                ..range
+            }),
+        }
+    }
+}
 
 /// Why blocks were not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +55,9 @@ pub enum Bad {
     /// Nothing is known of the epoch whose certificate came.
     #[error("its certificate is of an epoch that is not known here")]
     Epoch,
+    /// No certificate came, and neither a restart file nor an own block names its end.
+    #[error("nothing that is known here makes its last block final")]
+    Uncertified,
     /// Not certified, not linked.
     #[error(transparent)]
     Chain(#[from] Offence),
@@ -53,24 +95,31 @@ pub struct Wanted {
 
 /// The wanted blocks of an answer, each with its finalization if it came along.
 ///
-/// They are certified by a validator set of `epochs`; or, where the certificate's epoch is not among them, linked by their
-/// hashes to the own block above, which was certified when it was archived. So no block that ends an epoch is taken: it
-/// must be archived with its finalization, and nobody here could tell whether that is one.
+/// They are certified by a validator set of `epochs`; or they lead, by their hashes, to the block that a restart of the own
+/// archive went on from, which its file makes final. Where neither is so, they are linked to the own block above, which was
+/// certified when it was archived; then no block that ends an epoch is taken: it must be archived with its finalization, and
+/// nobody here could tell whether that is one.
 ///
 /// # Errors
-/// [`Bad`]: but for [`Bad::Epoch`], the peer sent what no honest one sends.
+/// [`Bad`]: but for [`Bad::Epoch`] and [`Bad::Uncertified`], the peer sent what no honest one sends.
 pub fn blocks(
-    response: SyncResp,
+    answer: Answer,
     wanted: &Wanted,
     epochs: &[EpochInfo],
+    restarts: &Restarts,
 ) -> Result<Vec<(Block, Option<Certificate>)>, Bad> {
-    let epoch = response.certificate.epoch();
-    let blocks = match epochs.iter().find(|known| known.epoch() == epoch) {
-        Some(epoch) => {
-            let sync = VerifiedSync::verify(response, epoch, &Ed25519)?;
-            sync.into_finalized().collect()
+    let blocks = match answer {
+        Answer::Certified(response) => {
+            let epoch = response.certificate.epoch();
+            match epochs.iter().find(|known| known.epoch() == epoch) {
+                Some(epoch) => {
+                    let sync = VerifiedSync::verify(response, epoch, &Ed25519)?;
+                    sync.into_finalized().collect()
+                }
+                None => linked(response.blocks.into_vec(), wanted).ok_or(Bad::Epoch)?,
+            }
         }
-        None => linked(response, wanted).ok_or(Bad::Epoch)?,
+        Answer::Tail(range) => tail(range, wanted, restarts)?,
     };
     let first = blocks.first().map(|(block, _)| &block.header);
     let found = first.map_or(Height(0), |header| header.height);
@@ -91,21 +140,44 @@ pub fn blocks(
     Ok(all)
 }
 
+/// Blocks that lead to where a restart went on.
+fn tail(
+    range: Range,
+    wanted: &Wanted,
+    restarts: &Restarts,
+) -> Result<Vec<(Block, Option<Certificate>)>, Bad> {
+    let headers = range.blocks.iter().map(|block| &block.header);
+    let headers: Vec<&Header> = headers.chain(&range.headers).collect();
+    let end = headers.last().map(|header| header.block_ref());
+    let is_final = end.is_some_and(|end| restarts.made_final(end));
+    // Only the last block of an epoch may end it.
+    let before_end = headers.len().saturating_sub(1);
+    let seals = headers.iter().take(before_end);
+    let whole = is_chain(&headers) && !seals.into_iter().any(|header| header.flags.is_seal());
+    let blocks = range.blocks.into_vec();
+    if whole && is_final {
+        return Ok(blocks.into_iter().map(|block| (block, None)).collect());
+    }
+    linked(blocks, wanted).ok_or(Bad::Uncertified)
+}
+
 /// Blocks whose hashes lead to the own block above the hole.
-fn linked(response: SyncResp, wanted: &Wanted) -> Option<Vec<(Block, Option<Certificate>)>> {
-    let mut blocks = response.blocks.into_vec();
+fn linked(mut blocks: Vec<Block>, wanted: &Wanted) -> Option<Vec<(Block, Option<Certificate>)>> {
     blocks.retain(|block| block.header.height <= wanted.last);
-    let end = blocks.last()?.block_ref();
-    if blocks.iter().any(|block| block.header.flags.is_seal()) {
+    let headers: Vec<&Header> = blocks.iter().map(|block| &block.header).collect();
+    let end = headers.last()?.block_ref();
+    if headers.iter().any(|header| header.flags.is_seal()) {
         return None;
     }
-    let follows = |(below, block): (&Block, &Block)| {
-        block.header.parent == below.hash()
-            && below.header.height.next() == Some(block.header.height)
-    };
-    let chain = blocks.iter().zip(blocks.iter().skip(1)).all(follows);
     let reaches = end.height == wanted.last && Some(end.hash) == wanted.above;
-    (chain && reaches).then(|| blocks.into_iter().map(|block| (block, None)).collect())
+    (is_chain(&headers) && reaches).then(|| blocks.into_iter().map(|block| (block, None)).collect())
+}
+
+fn is_chain(headers: &[&Header]) -> bool {
+    let mut pairs = headers.iter().zip(headers.iter().skip(1));
+    pairs.all(|(below, header)| {
+        header.parent == below.hash() && below.height.next() == Some(header.height)
+    })
 }
 
 /// A body must be that of its header: length and root.

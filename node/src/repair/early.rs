@@ -1,4 +1,5 @@
-//! Repair before the node can start: the index or the log's hashes must be made again from blocks that are damaged.
+//! Repair before the node can start: a block that it needs is damaged, as when the index or the log's hashes must be made
+//! again. Other damage is repaired as well while it comes at once; what nobody gives is left to the running node.
 //!
 //! The network runs, and nothing else: what peers send is dropped but for the blocks that were asked for. Connections
 //! that stand when the repair is done are told to the node that starts then ([`Early::up`]).
@@ -11,6 +12,7 @@ use crate::network::{Handle, Inbound, Receivers};
 use crate::recovery::{self, RecoveryError};
 use crate::storage::restarts::Restarts;
 use consensus::{Message, Peer};
+use ledger::id::Height;
 use ledger::tip::Founding;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,8 +45,8 @@ impl Early {
             .clone()
     }
 
-    /// Repairs a stopped node's archive. Ends early, without effect, if the future is dropped. Gives how many blocks
-    /// were put back.
+    /// Repairs a stopped node's archive until this block can be read. Ends early, without effect, if the future is dropped.
+    /// Gives how many blocks were put back.
     ///
     /// # Errors
     /// [`RecoveryError`] if the archive cannot be opened.
@@ -52,7 +54,7 @@ impl Early {
         &mut self,
         config: &Config,
         founding: &Founding,
-        question: Question,
+        (needed, question): (Height, Question),
     ) -> Result<u64, RecoveryError> {
         let (data, archive) = recovery::open_damaged(config, founding)?;
         let desk = Desk::default();
@@ -79,7 +81,7 @@ impl Early {
             // Whatever is damaged besides is found now, not one block per start.
             let read = move || scrubbed.condemn_all();
             tokio::task::spawn_blocking(read).await.ok();
-            repair.finish().await;
+            repair.bring(needed).await;
         };
         tokio::pin!(work);
         loop {

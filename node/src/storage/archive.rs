@@ -146,7 +146,21 @@ impl Archive {
     /// # Errors
     /// As [`Archive::open`].
     pub fn open_with(dir: &Path, chain: ChainId, segment_bytes: u64) -> Result<Self, OpenError> {
-        open::open(dir, chain, segment_bytes.min(2 << 30))
+        Self::open_without(dir, chain, segment_bytes, 0)
+    }
+
+    /// As [`Archive::open_with`]; the oldest segments, up to this number, were moved away by the operator. Whatever else is
+    /// missing is damage.
+    ///
+    /// # Errors
+    /// As [`Archive::open`].
+    pub fn open_without(
+        dir: &Path,
+        chain: ChainId,
+        segment_bytes: u64,
+        moved_away: u64,
+    ) -> Result<Self, OpenError> {
+        open::open(dir, chain, segment_bytes.min(2 << 30), moved_away)
     }
 
     /// Bad bytes at the end, until they are settled.
@@ -277,8 +291,9 @@ impl Archive {
             header,
             path,
             content: Content::Here {
-                file: Arc::new(file.reader()?),
+                replaced: 0,
                 offsets: Vec::new(),
+                lost: 0,
                 holes: Vec::new(),
             },
         });

@@ -14,6 +14,9 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+/// Between the name of a file that was set aside and its number.
+const ASIDE: &str = ".damaged-";
+
 /// What was being done when the file system refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -316,29 +319,52 @@ pub fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
     }
 }
 
-/// Puts a new file in the place of another, which keeps a name beside it, `NAME.damaged-N`. At no moment is there none.
+/// Puts a new file in the place of another, which keeps a name beside it, `NAME.damaged-N`, with a number above all that
+/// are there. At no moment is there none.
 ///
 /// # Errors
 /// [`FileError`].
 pub fn replace(path: &Path, new: &Path) -> Result<PathBuf, FileError> {
-    let mut number = 1_u32;
-    loop {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".damaged-{number}"));
-        let aside = PathBuf::from(name);
-        match fs::hard_link(path, &aside) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                number = number.saturating_add(1);
-            }
-            linked => {
-                linked.named(Operation::Create, &aside)?;
-                sync_dir(&parent(path))?;
-                fs::rename(new, path).named(Operation::Rename, path)?;
-                sync_dir(&parent(path))?;
-                return Ok(aside);
-            }
-        }
+    let newest = asides(path)?.pop().map_or(0, |(number, _)| number);
+    let aside = aside_name(path, newest.saturating_add(1));
+    fs::hard_link(path, &aside).named(Operation::Create, &aside)?;
+    sync_dir(&parent(path))?;
+    fs::rename(new, path).named(Operation::Rename, path)?;
+    sync_dir(&parent(path))?;
+    Ok(aside)
+}
+
+fn aside_name(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!("{ASIDE}{number}"));
+    PathBuf::from(name)
+}
+
+/// The files that were set aside of this one, the oldest first.
+fn asides(path: &Path) -> Result<Vec<(u32, PathBuf)>, FileError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = format!("{name}{ASIDE}");
+    let names = list(&parent(path))?.into_iter();
+    let numbers = names.filter_map(|name| name.strip_prefix(&prefix)?.parse().ok());
+    let mut found: Vec<(u32, PathBuf)> = numbers
+        .map(|number| (number, aside_name(path, number)))
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Removes all but the newest files that were set aside of `path`. Gives what was removed.
+///
+/// # Errors
+/// [`FileError`].
+pub fn forget_asides(path: &Path, keep: usize) -> Result<Vec<PathBuf>, FileError> {
+    let found = asides(path)?;
+    let old = found.len().saturating_sub(keep);
+    let old: Vec<PathBuf> = found.into_iter().take(old).map(|(_, path)| path).collect();
+    for path in &old {
+        remove(path)?;
     }
+    Ok(old)
 }
 
 /// Bytes free for this process where `path` lies.
@@ -533,6 +559,32 @@ pub fn read_exact_at(
 ) -> Result<(), FileError> {
     file.read_exact_at(bytes, offset)
         .named(Operation::Read, path)
+}
+
+/// Opens a file to be read.
+///
+/// # Errors
+/// [`FileError`].
+pub fn open_to_read(path: &Path) -> Result<File, FileError> {
+    File::open(path).named(Operation::Open, path)
+}
+
+/// Gives a new file its name, which nothing has; durable on return.
+///
+/// # Errors
+/// [`FileError`].
+pub fn give_name(new: &Path, path: &Path) -> Result<(), FileError> {
+    fs::rename(new, path).named(Operation::Rename, path)?;
+    sync_dir(&parent(path))
+}
+
+/// Length of an open file, in bytes.
+///
+/// # Errors
+/// [`FileError`].
+pub fn length(file: &File, path: &Path) -> Result<u64, FileError> {
+    let metadata = file.metadata().named(Operation::Read, path)?;
+    Ok(metadata.len())
 }
 
 /// Asks the kernel to read a file from the disk the next time. It may not: that is no error.

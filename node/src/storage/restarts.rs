@@ -244,6 +244,12 @@ impl Restarts {
         self.anchors().min()
     }
 
+    /// The lowest anchor from this height on.
+    pub fn anchor_from(&self, height: Height) -> Option<Height> {
+        let anchors = self.all().map(|restart| restart.anchor().height);
+        anchors.filter(|anchor| *anchor >= height).min()
+    }
+
     /// Whether a restart made this very block final.
     pub fn made_final(&self, block: BlockRef) -> bool {
         self.all().any(|restart| restart.anchor() == block)

@@ -1,22 +1,25 @@
 //! Opening an archive: the offset table is rebuilt by walking frame headers, the last segment is checked frame by frame.
 //!
 //! Bad frames with readable ones (or a later segment) behind them had been synced: they become holes, and the archive
-//! opens all the same. What is bad at the very end may be a torn write or damage; that is for the caller to say, who
+//! opens all the same. So does a segment that is not there, unless the operator moved it away. Nothing is allocated for
+//! what a header claims and the disk does not hold. What is bad at the very end may be a torn write or damage; that is for the caller to say, who
 //! knows what else is on the disk ([`super::Archive::settle`]).
 
 use super::reader::{Content, Hole, Reader, Segment};
-use super::scan::{self, Run, Stand, UNREADABLE};
+use super::scan::{self, Run, Stand};
 use super::{Archive, OpenError, Tail, Writer, damaged};
 use crate::storage::files::{self, DurableFile};
 use ledger::frame::{
-    FRAME_HEADER_LEN, FrameError, FrameHeader, HEADER_LEN, SegmentHeader, segment_name,
-    segment_number,
+    FRAME_HEADER_LEN, FRAME_TRAILER_LEN, FrameError, FrameHeader, HEADER_LEN, SegmentHeader,
+    segment_name, segment_number,
 };
 use ledger::hash::ChainId;
 use ledger::id::Height;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+/// Most blocks of a segment: their frames have offsets of 32 bits.
+const MOST_BLOCKS: u64 = (1 << 32) / (FRAME_HEADER_LEN + FRAME_TRAILER_LEN) as u64;
 /// What a repair was writing when the process ended.
 pub(super) const UNFINISHED: &str = ".repair";
 
@@ -30,12 +33,19 @@ struct Start {
 struct Opening<'a> {
     dir: &'a Path,
     chain: ChainId,
+    /// Segments up to this number may be away.
+    moved_away: u64,
     next: Height,
     segments: Vec<Segment>,
     tail: Option<Tail>,
 }
 
-pub(super) fn open(dir: &Path, chain: ChainId, segment_bytes: u64) -> Result<Archive, OpenError> {
+pub(super) fn open(
+    dir: &Path,
+    chain: ChainId,
+    segment_bytes: u64,
+    moved_away: u64,
+) -> Result<Archive, OpenError> {
     files::create_dir(dir)?;
     let names = files::list(dir)?;
     for name in names.iter().filter(|name| name.ends_with(UNFINISHED)) {
@@ -48,6 +58,7 @@ pub(super) fn open(dir: &Path, chain: ChainId, segment_bytes: u64) -> Result<Arc
     let mut opening = Opening {
         dir,
         chain,
+        moved_away,
         next: Height(1),
         segments: Vec::new(),
         tail: None,
@@ -57,7 +68,7 @@ pub(super) fn open(dir: &Path, chain: ChainId, segment_bytes: u64) -> Result<Arc
         .map(|number| Ok((*number, opening.start(*number)?)))
         .collect::<Result<Vec<_>, OpenError>>()?;
     for (at, (number, start)) in starts.iter().enumerate() {
-        opening.away(*number, *start)?;
+        opening.absent(*number, *start)?;
         let following = starts.get(at.saturating_add(1));
         match following {
             None => opening.last(*number, *start)?,
@@ -111,8 +122,8 @@ impl Opening<'_> {
         })
     }
 
-    /// Segments that are missing before this one were moved away; its header says how many blocks they hold.
-    fn away(&mut self, number: u64, start: Option<Start>) -> Result<(), OpenError> {
+    /// Segments that are not here before this one: its header says how many blocks they hold.
+    fn absent(&mut self, number: u64, start: Option<Start>) -> Result<(), OpenError> {
         let expected = self
             .segments
             .last()
@@ -121,21 +132,29 @@ impl Opening<'_> {
         if number == expected {
             return Ok(());
         }
-        let Some(start) = start.filter(|start| start.header.first >= self.next) else {
-            return Err(damaged(number, 0, self.next, FrameError::SegmentHeader).into());
-        };
+        let bad = || OpenError::from(damaged(number, 0, self.next, FrameError::SegmentHeader));
+        let start = start.ok_or_else(bad)?;
         let first = start.header.first;
+        let blocks = first.0.checked_sub(self.next.0).ok_or_else(bad)?;
+        let (upto, segments) = (number.saturating_sub(1), number.saturating_sub(expected));
+        // Where the first of them ended that was not moved away nothing tells: it is named with those that were.
+        let content = if expected <= self.moved_away {
+            Content::Away { upto, blocks }
+        } else if segments <= blocks && blocks <= segments.saturating_mul(MOST_BLOCKS) {
+            Content::Missing { upto, blocks }
+        } else {
+            return Err(bad());
+        };
         self.segments.push(Segment {
             header: SegmentHeader {
                 number: expected,
                 first: self.next,
+                // Frames with a magic of their own will be written.
+                magic: ledger::frame::Magic(files::random()?),
                 ..start.header
             },
             path: self.dir.join(segment_name(expected)),
-            content: Content::Away {
-                upto: number.saturating_sub(1),
-                blocks: first.0.saturating_sub(self.next.0),
-            },
+            content,
         });
         self.next = first;
         Ok(())
@@ -160,7 +179,7 @@ impl Opening<'_> {
             return Err(bad(0, self.next, FrameError::SegmentHeader));
         }
         let file = DurableFile::open(&path)?;
-        let (mut offsets, mut runs, mut next) = match walk(&file, &header)? {
+        let (offsets, runs, next) = match walk(&file, &header)? {
             Some((offsets, next)) => (offsets, Vec::new(), next),
             None => {
                 let scanned = scan::frames(
@@ -172,24 +191,20 @@ impl Opening<'_> {
                 (scanned.offsets, scanned.runs, scanned.next)
             }
         };
-        match end {
-            Some(end) if next < end => {
-                let missing = usize::try_from(end.0.saturating_sub(next.0)).unwrap_or(usize::MAX);
-                let length = offsets.len().saturating_add(missing);
-                offsets.resize(length, UNREADABLE);
-                runs.push(Run {
-                    offset: as_u64(HEADER_LEN),
-                    first: next,
-                    last: Height(end.0.saturating_sub(1)),
-                    source: FrameError::Header,
-                });
-                next = end;
-            }
-            Some(end) if next > end => return Err(bad(0, end, FrameError::SegmentHeader)),
-            Some(_) | None => {}
-        }
-        self.next = next;
-        self.push(start, &file, offsets, runs)
+        let lost = match end {
+            Some(end) => self.lost(number, next, end)?,
+            None => 0,
+        };
+        self.next = next.saturating_add(lost);
+        self.push(start, offsets, runs, lost);
+        Ok(())
+    }
+
+    /// How many blocks a segment's end lacks, by the next one's first block.
+    fn lost(&self, number: u64, next: Height, end: Height) -> Result<u64, OpenError> {
+        let lost = end.0.checked_sub(next.0);
+        lost.filter(|lost| *lost <= MOST_BLOCKS)
+            .ok_or_else(|| damaged(number, 0, next, FrameError::SegmentHeader).into())
     }
 
     /// The last segment: every frame is checked.
@@ -224,48 +239,46 @@ impl Opening<'_> {
                 was_synced: scanned.was_synced,
             });
         }
-        self.push(
-            start,
-            &DurableFile::open(&path)?,
-            scanned.offsets,
-            scanned.runs,
-        )
+        self.push(start, scanned.offsets, scanned.runs, 0);
+        Ok(())
     }
 
-    fn push(
-        &mut self,
-        start: Start,
-        file: &DurableFile,
-        offsets: Vec<u32>,
-        runs: Vec<Run>,
-    ) -> Result<(), OpenError> {
+    fn push(&mut self, start: Start, offsets: Vec<u32>, runs: Vec<Run>, lost: u64) {
         let header = start.header;
-        let whole = start.is_damaged.then(|| Hole::of_header(&header));
-        let holes = runs.into_iter().map(|run| Hole {
+        let hole = |run: Run| Hole {
             segment: header.number,
             offset: run.offset,
             first: run.first,
             last: run.last,
             source: run.source,
+        };
+        let whole = start.is_damaged.then(|| Hole::of_header(&header));
+        let first = header.first.saturating_add(as_u64(offsets.len()));
+        let end = (lost > 0).then(|| Run {
+            offset: as_u64(HEADER_LEN),
+            first,
+            last: Height(first.0.saturating_add(lost).saturating_sub(1)),
+            source: FrameError::Header,
         });
         self.segments.push(Segment {
             header,
-            path: file.path().into(),
+            path: self.dir.join(segment_name(header.number)),
             content: Content::Here {
-                file: Arc::new(file.reader()?),
+                replaced: 0,
                 offsets,
-                holes: whole.into_iter().chain(holes).collect(),
+                lost,
+                holes: whole
+                    .into_iter()
+                    .chain(runs.into_iter().chain(end).map(hole))
+                    .collect(),
             },
         });
-        Ok(())
     }
 
     /// A segment of which nothing can be read, up to the next one's first block.
     fn push_lost(&mut self, number: u64, end: Height) -> Result<(), OpenError> {
-        let (first, file) = (
-            self.next,
-            DurableFile::open(&self.dir.join(segment_name(number)))?,
-        );
+        let first = self.next;
+        let lost = self.lost(number, first, end)?;
         let header = SegmentHeader {
             chain: self.chain,
             // Frames with a magic of their own will be written.
@@ -273,19 +286,13 @@ impl Opening<'_> {
             number,
             first,
         };
-        let blocks = usize::try_from(end.0.saturating_sub(first.0)).unwrap_or(usize::MAX);
-        let run = Run {
-            offset: 0,
-            first,
-            last: Height(end.0.saturating_sub(1)),
-            source: FrameError::SegmentHeader,
-        };
         self.next = end;
         let start = Start {
             header,
-            is_damaged: false,
+            is_damaged: lost == 0,
         };
-        self.push(start, &file, vec![UNREADABLE; blocks], vec![run])
+        self.push(start, Vec::new(), Vec::new(), lost);
+        Ok(())
     }
 
     fn finish(self, segment_bytes: u64) -> Result<Archive, OpenError> {

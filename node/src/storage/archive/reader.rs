@@ -1,7 +1,8 @@
 //! Reading blocks by height beside the writer, and what is known of those that cannot be read.
 //!
 //! A block whose frame is bad is never served: the first read that notices it enters it into the list of holes and
-//! wakes whoever repairs. A segment that was moved away is no damage: its number is named.
+//! wakes whoever repairs. A segment that was moved away is no damage: its number is named. Files are opened when they are
+//! read, and few are kept open, however many there are.
 
 use super::scan::UNREADABLE;
 use super::{Damaged, damaged};
@@ -10,11 +11,15 @@ use ledger::frame::{
     self, FRAME_HEADER_LEN, FrameError, FrameHeader, HEADER_LEN, Magic, Payload, SegmentHeader,
 };
 use ledger::id::Height;
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
-use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::Notify;
+
+/// Segments' files that stay open.
+pub(super) const OPEN_FILES: usize = 64;
 
 /// Reads blocks by height, beside the writer. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -23,11 +28,20 @@ pub struct Reader(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     segments: RwLock<Vec<Segment>>,
+    /// The files that were read last, the newest behind.
+    open: Mutex<VecDeque<(Version, Arc<File>)>>,
     /// Rung when a hole is found.
     found: Notify,
 }
 
-/// One segment: 4 bytes of memory per block.
+/// A segment's file as it was written once: its number, and how often it was replaced since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Version {
+    pub(super) number: u64,
+    pub(super) replaced: u32,
+}
+
+/// One segment: 4 bytes of memory per block that is here.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) header: SegmentHeader,
@@ -39,10 +53,17 @@ pub(super) struct Segment {
 pub(super) enum Content {
     /// The file is here.
     Here {
-        file: Arc<File>,
+        /// How often it was replaced.
+        replaced: u32,
+        /// Where its blocks are, but for the last …
         offsets: Vec<u32>,
+        /// … so many, of which nothing is left.
+        lost: u64,
+        /// All that cannot be read.
         holes: Vec<Hole>,
     },
+    /// This one and those up to number `upto` are not here, and nobody said that they were moved away.
+    Missing { upto: u64, blocks: u64 },
     /// This one and those up to number `upto` were moved away.
     Away { upto: u64, blocks: u64 },
 }
@@ -146,10 +167,7 @@ pub struct Away {
 pub struct Part {
     /// Its number.
     pub number: u64,
-    /// Its file.
-    pub file: Arc<File>,
-    /// Where that is.
-    pub path: PathBuf,
+    replaced: u32,
     /// Its blocks: the first, and the one behind the last.
     pub blocks: (Height, Height),
 }
@@ -185,7 +203,7 @@ pub enum ReadError {
 /// Where a frame lies.
 #[derive(Debug)]
 struct Place {
-    number: u64,
+    version: Version,
     magic: Magic,
     path: PathBuf,
     file: Arc<File>,
@@ -195,8 +213,19 @@ struct Place {
 impl Segment {
     pub(super) fn blocks(&self) -> u64 {
         match &self.content {
-            Content::Here { offsets, .. } => as_u64(offsets.len()),
-            Content::Away { blocks, .. } => *blocks,
+            Content::Here { offsets, lost, .. } => as_u64(offsets.len()).saturating_add(*lost),
+            Content::Missing { blocks, .. } | Content::Away { blocks, .. } => *blocks,
+        }
+    }
+
+    /// The hole that a segment without its file is.
+    fn missing(&self) -> Hole {
+        Hole {
+            segment: self.header.number,
+            offset: 0,
+            first: self.header.first,
+            last: Height(self.end().0.saturating_sub(1)),
+            source: FrameError::Missing,
         }
     }
 
@@ -208,7 +237,7 @@ impl Segment {
     pub(super) fn last_number(&self) -> u64 {
         match self.content {
             Content::Here { .. } => self.header.number,
-            Content::Away { upto, .. } => upto,
+            Content::Missing { upto, .. } | Content::Away { upto, .. } => upto,
         }
     }
 }
@@ -217,6 +246,7 @@ impl Reader {
     pub(super) fn new(segments: Vec<Segment>) -> Self {
         Self(Arc::new(Shared {
             segments: RwLock::new(segments),
+            open: Mutex::default(),
             found: Notify::new(),
         }))
     }
@@ -276,17 +306,18 @@ impl Reader {
     pub fn holes(&self) -> Vec<Hole> {
         let segments = self.lock();
         let holes = segments.iter().flat_map(|segment| match &segment.content {
-            Content::Here { holes, .. } => holes.as_slice(),
-            Content::Away { .. } => &[],
+            Content::Here { holes, .. } => holes.clone(),
+            Content::Missing { .. } => vec![segment.missing()],
+            Content::Away { .. } => Vec::new(),
         });
-        holes.cloned().collect()
+        holes.collect()
     }
 
     /// The segments that are not on this disk.
     pub fn away(&self) -> Vec<Away> {
         let segments = self.lock();
         let away = segments.iter().filter_map(|segment| match segment.content {
-            Content::Here { .. } => None,
+            Content::Here { .. } | Content::Missing { .. } => None,
             Content::Away { upto, .. } => Some(Away {
                 first_segment: segment.header.number,
                 last_segment: upto,
@@ -319,13 +350,12 @@ impl Reader {
         let parts = segments
             .iter()
             .filter_map(|segment| match &segment.content {
-                Content::Here { file, .. } => Some(Part {
+                Content::Here { replaced, .. } => Some(Part {
                     number: segment.header.number,
-                    file: Arc::clone(file),
-                    path: segment.path.clone(),
+                    replaced: *replaced,
                     blocks: (segment.header.first, segment.end()),
                 }),
-                Content::Away { .. } => None,
+                Content::Missing { .. } | Content::Away { .. } => None,
             });
         parts.collect()
     }
@@ -341,14 +371,19 @@ impl Reader {
         Some(self.spoiled(&place, height, FrameError::Checksum(height)))
     }
 
-    /// Reads a segment's own header again. A damaged one costs no block as long as the node runs, and is written again
+    /// Reads a segment's own header again, and whatever is read of it afterwards, from the disk and not from the cache where
+    /// the kernel can. A damaged one costs no block as long as the node runs, and is written again
     /// like one.
     ///
     /// # Errors
     /// [`FileError`] if the file system says no.
     pub fn check_header(&self, part: &Part) -> Result<Stand, FileError> {
+        let Some((file, path)) = self.file_of(part.number)? else {
+            return Ok(Stand::Whole);
+        };
+        files::forget_cached(&file);
         let mut bytes = [0; HEADER_LEN];
-        let read = files::read_exact_at(&part.file, &part.path, &mut bytes, 0);
+        let read = files::read_exact_at(&file, &path, &mut bytes, 0);
         let found = match read {
             Err(error) if !error.is_unreadable() => return Err(error),
             Err(_unreadable) => None,
@@ -358,9 +393,9 @@ impl Reader {
         let same = |segment: &&mut Segment| segment.header.number == part.number;
         if let Some(segment) = segments.iter_mut().find(same)
             && found.as_ref() != Some(&segment.header)
-            && let Content::Here { file, holes, .. } = &mut segment.content
+            && let Content::Here { replaced, holes, .. } = &mut segment.content
             // The file may have been replaced since it was read.
-            && Arc::ptr_eq(file, &part.file)
+            && *replaced == part.replaced
         {
             let hole = Hole::of_header(&segment.header);
             if !holes.contains(&hole) {
@@ -429,13 +464,15 @@ impl Reader {
         let offset = place.offset.into();
         let mut segments = self.lock_mut();
         if let Some(segment) = segment_of(&mut segments, height)
+            && segment.header.number == place.version.number
             && let Content::Here {
-                file,
+                replaced,
                 offsets,
                 holes,
+                ..
             } = &mut segment.content
             // The file may have been replaced since it was read.
-            && Arc::ptr_eq(file, &place.file)
+            && *replaced == place.version.replaced
             && let Some(slot) = height
                 .0
                 .checked_sub(segment.header.first.0)
@@ -444,7 +481,7 @@ impl Reader {
         {
             *slot = UNREADABLE;
             holes.push(Hole {
-                segment: place.number,
+                segment: place.version.number,
                 offset,
                 first: height,
                 last: height,
@@ -453,12 +490,73 @@ impl Reader {
             holes.sort_by_key(|hole| hole.first);
             drop(segments);
             tracing::error!(
-                segment = place.number, offset, %height, error = %source,
+                segment = place.version.number, offset, %height, error = %source,
                 "the archive is damaged: this block is not served until it is repaired"
             );
             self.0.found.notify_one();
         }
-        damaged(place.number, offset, height, source)
+        damaged(place.version.number, offset, height, source)
+    }
+
+    /// A segment's file to read from, and where it is; `None` if the segment is not here.
+    fn file_of(&self, number: u64) -> Result<Option<(File, PathBuf)>, FileError> {
+        let segments = self.lock();
+        let found = segments.iter().find(|one| one.header.number == number);
+        let is_here = |one: &&Segment| matches!(one.content, Content::Here { .. });
+        let Some(segment) = found.filter(is_here) else {
+            return Ok(None);
+        };
+        let path = segment.path.clone();
+        // By its name, as a start would.
+        let opened = files::open_to_read(&path);
+        drop(segments);
+        match opened {
+            Err(error) if error.is_missing() && self.lose(number).is_some() => Ok(None),
+            opened => Ok(Some((opened?, path))),
+        }
+    }
+
+    /// Closes a segment's files that were read from.
+    pub(super) fn close(&self, number: u64) {
+        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|(version, _)| version.number != number);
+    }
+
+    /// Opens a segment's file, if it is not open. Who calls it holds the segments, so that nobody replaces it meanwhile.
+    fn open(&self, path: &Path, version: Version) -> Result<Arc<File>, FileError> {
+        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = open.iter().position(|(known, _)| *known == version);
+        let entry = match known.and_then(|at| open.remove(at)) {
+            Some(entry) => entry,
+            None => (version, Arc::new(files::open_to_read(path)?)),
+        };
+        let file = Arc::clone(&entry.1);
+        open.push_back(entry);
+        while open.len() > OPEN_FILES {
+            open.pop_front();
+        }
+        Ok(file)
+    }
+
+    /// The file of a segment is gone while the node runs. Not of the last one, which is open for writing.
+    fn lose(&self, number: u64) -> Option<Hole> {
+        let mut segments = self.lock_mut();
+        let is_last = segments
+            .last()
+            .is_some_and(|last| last.header.number == number);
+        let is_here = |one: &&mut Segment| {
+            one.header.number == number && matches!(one.content, Content::Here { .. })
+        };
+        let segment = segments.iter_mut().filter(|_| !is_last).find(is_here)?;
+        segment.content = Content::Missing {
+            upto: number,
+            blocks: segment.blocks(),
+        };
+        let hole = segment.missing();
+        drop(segments);
+        tracing::error!("{hole}: not served until it is repaired from peers");
+        self.0.found.notify_one();
+        Some(hole)
     }
 
     fn place(&self, height: Height) -> Result<Option<Place>, ReadError> {
@@ -471,39 +569,52 @@ impl Reader {
         let Some(within) = height.0.checked_sub(segment.header.first.0) else {
             return Ok(None);
         };
-        match &segment.content {
-            Content::Away { blocks, .. } if within < *blocks => Err(ReadError::Away {
-                segment: number,
-                height,
-            }),
-            Content::Away { .. } => Ok(None),
+        if within >= segment.blocks() {
+            return Ok(None);
+        }
+        let (replaced, offsets, holes) = match &segment.content {
+            Content::Away { .. } => {
+                return Err(ReadError::Away {
+                    segment: number,
+                    height,
+                });
+            }
+            Content::Missing { .. } => {
+                return Err(damaged(number, 0, height, FrameError::Missing).into());
+            }
             Content::Here {
-                file,
+                replaced,
                 offsets,
                 holes,
-            } => {
-                let offset = usize::try_from(within).ok().and_then(|at| offsets.get(at));
-                let Some(offset) = offset.copied() else {
-                    return Ok(None);
-                };
-                if offset == UNREADABLE {
-                    let hole = holes
-                        .iter()
-                        .find(|hole| hole.first <= height && height <= hole.last);
-                    let (offset, source) = hole.map_or((0, FrameError::Checksum(height)), |hole| {
-                        (hole.offset, hole.source)
-                    });
-                    return Err(damaged(number, offset, height, source).into());
-                }
-                Ok(Some(Place {
-                    number,
-                    magic: segment.header.magic,
-                    path: segment.path.clone(),
-                    file: Arc::clone(file),
-                    offset,
-                }))
+                ..
+            } => (*replaced, offsets, holes),
+        };
+        let offset = usize::try_from(within).ok().and_then(|at| offsets.get(at));
+        let Some(offset) = offset.copied().filter(|offset| *offset != UNREADABLE) else {
+            let mut known = holes.iter();
+            let hole = known.find(|hole| hole.first <= height && height <= hole.last);
+            let (offset, source) = hole.map_or((0, FrameError::Checksum(height)), |hole| {
+                (hole.offset, hole.source)
+            });
+            return Err(damaged(number, offset, height, source).into());
+        };
+        let version = Version { number, replaced };
+        let (magic, path) = (segment.header.magic, segment.path.clone());
+        let opened = self.open(&path, version);
+        drop(segments);
+        let file = match opened {
+            Err(error) if error.is_missing() && self.lose(number).is_some() => {
+                return Err(damaged(number, 0, height, FrameError::Missing).into());
             }
-        }
+            opened => opened?,
+        };
+        Ok(Some(Place {
+            version,
+            magic,
+            path,
+            file,
+            offset,
+        }))
     }
 
     pub(super) fn lock(&self) -> RwLockReadGuard<'_, Vec<Segment>> {

@@ -81,7 +81,8 @@ fn segments_that_were_moved_away_are_named_and_the_rest_is_served() {
     for number in [1, 2] {
         fs::remove_file(dir.path().join(segment_name(number))).unwrap();
     }
-    let mut archive = Archive::open_with(dir.path(), CHAIN, 10_000).unwrap();
+    let open = || Archive::open_without(dir.path(), CHAIN, 10_000, 2).unwrap();
+    let mut archive = open();
     let reader = archive.reader();
     assert_eq!((reader.last(), reader.holes()), (Some(Height(6)), vec![]));
     let away = reader.away();
@@ -98,8 +99,7 @@ fn segments_that_were_moved_away_are_named_and_the_rest_is_served() {
     archive.append_group(&[payload(3, 9_000)]).unwrap();
     archive.append_group(&[payload(3, 10)]).unwrap();
     drop(archive);
-    let archive = Archive::open_with(dir.path(), CHAIN, 10_000).unwrap();
-    assert_eq!(archive.next_height(), Height(9));
+    assert_eq!(open().next_height(), Height(9));
 }
 
 /// The one hole of an archive, as segment, offset, first and last block.
@@ -217,11 +217,15 @@ fn a_repaired_segment_has_its_blocks_and_goes_on() {
         let path = dir.path().join(segment_name(segment));
         flip(&path, HEADER_LEN + at);
         reader.read(Height(lost)).unwrap_err();
-        let missing = archive.repairer().put_back(segment, &BTreeMap::new());
-        assert!(matches!(missing, Err(RepairError::Missing(height)) if height == Height(lost)));
+        let holes = reader.holes();
+        archive
+            .repairer()
+            .put_back(segment, &BTreeMap::new())
+            .unwrap();
+        assert_eq!(reader.holes(), holes, "without its block nothing changes");
         let blocks = BTreeMap::from([(Height(lost), payload(7, 500))]);
         let aside = archive.repairer().put_back(segment, &blocks).unwrap();
-        assert!(aside.exists());
+        assert!(aside.unwrap().exists());
         assert_eq!(reader.holes(), []);
     }
     archive.append_group(&[payload(8, 10)]).unwrap();
@@ -236,6 +240,231 @@ fn a_repaired_segment_has_its_blocks_and_goes_on() {
     let archive = Archive::open_with(dir.path(), CHAIN, 10_000).unwrap();
     assert_eq!(all(&archive.reader()), [7, 7, 7, 7, 7, 7, 8]);
     assert_eq!(archive.reader().holes(), []);
+}
+
+/// Every byte of an archive's blocks, as far as they can be read.
+fn read_all(reader: &Reader) -> Vec<Option<Vec<u8>>> {
+    let last = reader.last().unwrap_or_default().0;
+    let heights = (1..=last).map(Height);
+    heights
+        .map(|height| reader.read_encoded(height).ok().flatten())
+        .collect()
+}
+
+#[test]
+fn of_two_damaged_blocks_one_is_put_back_and_the_other_stays_as_it_is() {
+    for lost in [[1, 2], [2, 3], [3, 1], [2, 1]] {
+        let dir = tempfile::tempdir().unwrap();
+        drop(filled(
+            dir.path(),
+            &[&[500], &[500], &[500], &[20_000], &[500]],
+        ));
+        let path = dir.path().join(segment_name(1));
+        let at = |height: usize| HEADER_LEN + (height - 1) * frame_len(500);
+        // The one by its payload, the other by its frame's header.
+        flip(&path, at(lost[0]) + 100);
+        flip(&path, at(lost[1]) + 20);
+        let wreck = fs::read(&path).unwrap()[at(lost[1])..][..frame_len(500)].to_vec();
+        let open = || Archive::open_with(dir.path(), CHAIN, 10_000).unwrap();
+        let archive = open();
+        archive.reader().condemn_all();
+        let blocks = BTreeMap::from([(Height(lost[0] as u64), payload(7, 500))]);
+        archive.repairer().put_back(1, &blocks).unwrap();
+        let rest = Height(lost[1] as u64);
+        let whole = |archive: &Archive| {
+            let (segment, _, first, last) = hole(archive);
+            assert_eq!((segment, first, last), (1, rest, rest));
+            // What was at the end of the segment is in the old file alone.
+            let bytes = fs::read(&path).unwrap();
+            let kept = bytes.windows(wreck.len()).any(|found| found == wreck);
+            assert_eq!(kept, rest != Height(3));
+        };
+        whole(&archive);
+        drop(archive);
+        let archive = open();
+        archive.reader().condemn_all();
+        whole(&archive);
+        let blocks = BTreeMap::from([(Height(lost[1] as u64), payload(7, 500))]);
+        archive.repairer().put_back(1, &blocks).unwrap();
+        assert_eq!(archive.reader().holes(), []);
+    }
+}
+
+#[test]
+fn missing_segments_are_holes_until_all_their_blocks_are_put_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let groups: [&[usize]; 8] = [
+        &[500; 20],
+        &[500; 20],
+        &[500; 20],
+        &[9],
+        &[9_990],
+        &[500],
+        &[500],
+        &[1],
+    ];
+    drop(filled(dir.path(), &groups));
+    let open = || Archive::open_with(dir.path(), CHAIN, 10_000).unwrap();
+    let archive = open();
+    let right = read_all(&archive.reader());
+    let parts = archive.reader().parts();
+    assert!(parts.len() >= 4, "{parts:?}");
+    let (first, last) = (parts[1].blocks.0, Height(parts[2].blocks.1.0 - 1));
+    drop(archive);
+    for number in [2, 3] {
+        fs::remove_file(dir.path().join(segment_name(number))).unwrap();
+    }
+    let archive = open();
+    let reader = archive.reader();
+    assert_eq!(hole(&archive), (2, 0, first, last));
+    assert_eq!(
+        (reader.away(), reader.last()),
+        (vec![], Some(Height(as_u64(right.len()))))
+    );
+    assert!(matches!(
+        reader.read(first),
+        Err(ReadError::Damaged(Damaged {
+            source: FrameError::Missing,
+            ..
+        }))
+    ));
+    let nothing = archive.repairer().put_back(2, &BTreeMap::new());
+    assert!(matches!(nothing, Err(RepairError::Nothing(2))));
+    let blocks = |from: Height, to: Height| -> BTreeMap<Height, Vec<u8>> {
+        let heights = (from.0..=to.0).map(Height);
+        let bytes = |height: Height| {
+            right[usize::try_from(height.0).unwrap() - 1]
+                .clone()
+                .unwrap()
+        };
+        heights.map(|height| (height, bytes(height))).collect()
+    };
+    // A part of it, then all: one block is left for the second of the two.
+    let some = Height(first.0 + 2);
+    archive
+        .repairer()
+        .put_back(2, &blocks(first, some))
+        .unwrap();
+    assert_eq!(hole(&archive), (3, 0, Height(some.0 + 1), last));
+    archive
+        .repairer()
+        .put_back(3, &blocks(Height(some.0 + 1), Height(last.0 - 1)))
+        .unwrap();
+    let (number, _, from, to) = hole(&archive);
+    assert_eq!((number, from, to), (3, last, last));
+    drop((archive, reader));
+    let archive = open();
+    assert_eq!((hole(&archive).2, hole(&archive).3), (last, last));
+    archive.repairer().put_back(3, &blocks(last, last)).unwrap();
+    for archive in [archive, open()] {
+        assert_eq!(archive.reader().holes(), []);
+        assert_eq!(read_all(&archive.reader()), right);
+    }
+}
+
+#[test]
+fn a_file_that_goes_away_while_its_archive_is_open_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let archive = filled(dir.path(), &[&[500], &[20_000], &[500]]);
+    let reader = archive.reader();
+    let right = read_all(&reader);
+    let part = reader.parts().remove(0);
+    fs::remove_file(dir.path().join(segment_name(1))).unwrap();
+    assert_eq!(reader.check_header(&part).unwrap(), Stand::Whole);
+    assert_eq!(hole(&archive), (1, 0, Height(1), Height(2)));
+    let blocks = [1, 2].map(|height| {
+        (
+            Height(height),
+            right[usize::try_from(height).unwrap() - 1].clone().unwrap(),
+        )
+    });
+    let aside = archive
+        .repairer()
+        .put_back(1, &BTreeMap::from(blocks))
+        .unwrap();
+    assert_eq!(aside, None);
+    assert_eq!(read_all(&reader), right);
+}
+
+/// A header that claims what no segment can hold is refused by its place; what it could claim costs no memory.
+#[test]
+fn what_a_header_claims_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(filled(
+        dir.path(),
+        &[&[500], &[20_000], &[500], &[20_000], &[500]],
+    ));
+    let path = |number| dir.path().join(segment_name(number));
+    let claim = |number, first| {
+        let mut bytes = fs::read(path(number)).unwrap();
+        let mut header = SegmentHeader::decode(&bytes).unwrap();
+        header.first = Height(first);
+        bytes[..HEADER_LEN].copy_from_slice(&header.encode());
+        fs::write(path(number), bytes).unwrap();
+    };
+    let open = || Archive::open_with(dir.path(), CHAIN, 10_000);
+    let third = fs::read(path(3)).unwrap();
+    for first in [1 << 27, 1 << 40, u64::MAX] {
+        claim(3, first);
+        let whole = fs::read(path(2)).unwrap();
+        // Behind a good one, behind one of which nothing is left, and behind none.
+        for lost in [None, Some(()), None] {
+            if lost.is_some() {
+                fs::write(path(2), [0; 700]).unwrap();
+            }
+            let Err(OpenError::Damaged(damaged)) = open() else {
+                panic!("{first} was taken");
+            };
+            assert_eq!(damaged.segment, 2);
+        }
+        fs::remove_file(path(2)).unwrap();
+        assert!(matches!(open(), Err(OpenError::Damaged(damaged)) if damaged.segment == 3));
+        fs::write(path(2), whole).unwrap();
+    }
+    fs::write(path(3), third).unwrap();
+    open().unwrap();
+}
+
+#[test]
+fn few_files_are_open_however_many_segments_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let groups = [[10_000_usize].as_slice(); 150];
+    let open_files = || {
+        let all = fs::read_dir("/proc/self/fd").unwrap();
+        let names = all.filter_map(|one| fs::read_link(one.unwrap().path()).ok());
+        names.filter(|name| name.starts_with(dir.path())).count()
+    };
+    let archive = filled(dir.path(), &groups);
+    assert_eq!(archive.reader().parts().len(), 150);
+    let most = reader::OPEN_FILES + 1;
+    let mut all = read_all(&archive.reader());
+    assert!(open_files() <= most, "{}", open_files());
+    drop(archive);
+    let archive = Archive::open_with(dir.path(), CHAIN, 10_000).unwrap();
+    assert!(open_files() <= most, "{}", open_files());
+    for _ in 0..2 {
+        assert_eq!(read_all(&archive.reader()), all);
+        all.truncate(150);
+    }
+    assert!(open_files() <= most, "{}", open_files());
+}
+
+#[test]
+fn the_newest_three_of_a_segments_damaged_files_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let archive = filled(dir.path(), &[&[500], &[500], &[20_000], &[500]]);
+    for number in 1..=7 {
+        archive.reader().condemn(Height(1)).unwrap();
+        let blocks = BTreeMap::from([(Height(1), payload(number, 500))]);
+        archive.repairer().put_back(1, &blocks).unwrap();
+    }
+    let mut kept = files::list(dir.path()).unwrap();
+    kept.retain(|name| name.contains("damaged"));
+    let name = segment_name(1);
+    assert_eq!(
+        kept,
+        [5, 6, 7].map(|number| format!("{name}.damaged-{number}"))
+    );
 }
 
 #[test]
