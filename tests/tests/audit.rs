@@ -130,8 +130,9 @@ fn every_place_of_the_chain_audits_to_the_same_and_a_flipped_bit_is_named() {
     assert_eq!(served["registrations"], 5 * SUBMISSIONS);
     // The same node, if it said that it has no block: its own cosigned checkpoint says more.
     let lie = understating(network.manifest().nodes[2].api);
-    let (code, lied, _) = audit(network, &["--node", &lie]);
-    let problem = lied["fault"]["problem"].as_str().unwrap();
+    let (code, lied, said) = audit(network, &["--node", &lie]);
+    let problem = lied["fault"]["problem"].as_str();
+    let problem = problem.unwrap_or_else(|| panic!("{code}: {lied}{said}"));
     let expected = "the chain ends at 0 log entries, the cosigned checkpoint that the node serves";
     assert!(code == 1 && problem.starts_with(expected), "{lied}");
     let out = network.dir().join("export");
@@ -190,15 +191,17 @@ fn understating(api: SocketAddr) -> String {
             let head = BufReader::new(&stream).lines().map_while(Result::ok);
             let head: Vec<_> = head.take_while(|line| !line.is_empty()).collect();
             let path = head[0].split(' ').nth(1).unwrap();
-            let mut body = http::get(api, path).unwrap().body;
+            let answer = http::get(api, path).unwrap();
+            let (status, mut body) = (answer.status, answer.body);
             if path == "/v1/status" {
-                let mut status: Value = serde_json::from_slice(&body).unwrap();
-                status["height"] = 0.into();
-                body = status.to_string().into_bytes();
+                let mut told: Value = serde_json::from_slice(&body).unwrap();
+                told["height"] = 0.into();
+                body = told.to_string().into_bytes();
             }
             let length = body.len();
-            let head =
-                format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let head = format!(
+                "HTTP/1.1 {status} \r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            );
             stream.write_all(&[head.as_bytes(), &body].concat()).ok();
         }
     });

@@ -285,14 +285,17 @@ fn an_answered_question_moves_an_idle_chain_to_the_floor_and_no_further() {
     // While the peer goes on asking, three times more; then not before two and a half minutes are over.
     for view in [3, 5, 7] {
         ask(&mut bench, from).unwrap();
+        assert!(bench.engine.has_work(bench.now), "view {view}");
         bench.nullified(view);
         ask(&mut bench, from).unwrap();
+        assert!(bench.engine.has_work(bench.now), "view {view} + 1");
         bench.nullified(view + 1);
         bench.forget();
         keep_up(&mut bench, 2_000);
         assert!(bench.votes().is_empty(), "two views each time");
     }
     ask(&mut bench, from).unwrap();
+    assert!(!bench.engine.has_work(bench.now));
     bench.forget();
     keep_up(&mut bench, 2_000);
     assert!(bench.votes().is_empty());
