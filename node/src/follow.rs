@@ -24,7 +24,7 @@ use crate::cosigner;
 use crate::executor::{self, Gossip};
 use crate::gossip::Message;
 use crate::mesh::Mesh;
-use crate::network::{Inbound, Receiver, Receivers};
+use crate::network::{Inbound, Receiver, Receivers, Room};
 use crate::range::{self, Certified, Opened, Range, RangeFault};
 use crate::repair;
 use crate::storage::DataDir;
@@ -87,10 +87,10 @@ pub enum Input {
     Down(Peer),
     /// It says how far it is.
     Height(Peer, Height, Epoch),
-    /// A restart file, decoded.
-    Restart(Peer, Box<RestartFile>),
-    /// Blocks, decoded, and how many bytes they were.
-    Range(Peer, Box<Range>, usize),
+    /// A restart file, decoded, and what its bytes have reserved.
+    Restart(Peer, Box<RestartFile>, Room),
+    /// Blocks, decoded, how many bytes they were, and what those have reserved.
+    Range(Peer, Box<Range>, usize, Room),
     /// What no honest node sends.
     Offence(Peer, &'static str),
 }
@@ -305,8 +305,8 @@ impl Follower {
                     status.epoch = Some(epoch);
                 });
             }
-            Input::Restart(peer, file) => self.restart_came(peer, *file),
-            Input::Range(peer, range, bytes) => self.came(peer, *range, bytes),
+            Input::Restart(peer, file, _room) => self.restart_came(peer, *file),
+            Input::Range(peer, range, bytes, _room) => self.came(peer, *range, bytes),
             Input::Offence(peer, why) => self.offence(&peer, why),
         }
     }
@@ -469,13 +469,13 @@ pub fn read(ports: &Ports, receivers: Receivers, tasks: &mut JoinSet<()>) {
 }
 
 async fn read_lane(ports: Ports, mut receiver: Receiver) {
-    while let Some(inbound) = receiver.recv().await {
+    while let Some((inbound, room)) = receiver.recv_with_room().await {
         match inbound {
             Inbound::Up(peer) => ports.up(peer).await,
             Inbound::Down(peer) => ports.tell(Input::Down(peer)).await,
             // Who follows serves no observers over the mesh.
             Inbound::RoundTrip { .. } | Inbound::Observer(_) => {}
-            Inbound::Frame { from, bytes, .. } => ports.frame(from, &bytes).await,
+            Inbound::Frame { from, bytes, .. } => ports.frame(from, &bytes, room).await,
         }
     }
 }
@@ -493,7 +493,7 @@ impl Ports {
     }
 
     /// Only what a follower wants is decoded; votes and proposals pass by.
-    async fn frame(&self, from: Peer, bytes: &[u8]) {
+    async fn frame(&self, from: Peer, bytes: &[u8], room: Room) {
         const STATUS: u8 = 6;
         let wanted = match bytes.first() {
             Some(&STATUS) => match consensus::Message::decode(bytes) {
@@ -506,9 +506,9 @@ impl Ports {
             Some(15 | 17 | 23 | 25) => match Message::decode(bytes) {
                 Ok(Message::Range(range)) => {
                     let range = self.repairs.take_range(&from, range);
-                    range.map(|range| Input::Range(from, Box::new(range), bytes.len()))
+                    range.map(|range| Input::Range(from, Box::new(range), bytes.len(), room))
                 }
-                Ok(Message::EpochResp(file)) => Some(Input::Restart(from, Box::new(file))),
+                Ok(Message::EpochResp(file)) => Some(Input::Restart(from, Box::new(file), room)),
                 Ok(Message::Note(note)) => {
                     let text = String::from_utf8(note.into_vec());
                     let note = text.map(|text| cosigner::Input::Note { from, text });

@@ -3,6 +3,7 @@
 use super::quest::{Claim, Front, Quest, Step, Unfit};
 use super::*;
 use crate::config::Config;
+use crate::network;
 use crate::node::{Follow, Following};
 use crate::recovery::{self, Meanwhile};
 use crate::storage::restarts;
@@ -41,11 +42,15 @@ impl Mesh for Peers {
                 let before = usize::try_from(request.from.0 - 1).unwrap();
                 let frames = self.frames.iter().skip(before).cloned();
                 let range = Range::collect(request.count, frames);
-                range.map(|range| Input::Range(*to, Box::new(range), 1_000))
+                range.map(|range| Input::Range(*to, Box::new(range), 1_000, Room::default()))
             }
             Message::EpochReq(from) => {
                 self.files.lock().unwrap().push(from);
-                Some(Input::Restart(*to, Box::new(self.file.clone())))
+                Some(Input::Restart(
+                    *to,
+                    Box::new(self.file.clone()),
+                    Room::default(),
+                ))
             }
             _ => None,
         };
@@ -167,6 +172,49 @@ impl Bench {
         assert_eq!(chain.head().tip.height, certified);
         assert_eq!(self.kept(), None);
     }
+}
+
+#[tokio::test]
+async fn restart_files_and_ranges_keep_their_room_until_the_follower_takes_them() {
+    let (inputs, mut waiting) = mpsc::channel(8);
+    let (gossip, _gossip) = mpsc::channel(1);
+    let (notes, _notes) = mpsc::channel(1);
+    let ports = Ports {
+        inputs,
+        gossip,
+        notes,
+        repairs: repair::Desk::default(),
+    };
+    let (inbox, receivers) = network::channels();
+    let mut tasks = JoinSet::new();
+    read(&ports, receivers, &mut tasks);
+    let budget = network::budgets(3).next().unwrap();
+    let (chain, peers) = played(|chain| chain.restart_by(&[0, 1, 2]));
+    let from = Peer(chain.founding.set().members()[1].network);
+    let file = Message::EpochResp(peers.file.clone()).encode();
+    let frames = peers.frames.iter().cloned();
+    let range = Message::Range(Range::collect(2, frames).unwrap()).encode();
+    let put = async |bytes: &[u8], patience| {
+        let lane = network::Lane::Bulk;
+        // As much as the largest frame: a third of 32 MiB holds one.
+        let reserved = tokio::time::timeout(patience, budget.reserve(lane, 8 << 20)).await;
+        let Ok(reserved) = reserved else {
+            return false;
+        };
+        let bytes = bytes.to_vec();
+        let inbound = Inbound::Frame { from, lane, bytes };
+        inbox.frame(lane, inbound, reserved.unwrap()).await.unwrap();
+        true
+    };
+    for bytes in [&file, &range] {
+        assert!(put(bytes, PATIENCE).await);
+        let taken = tokio::time::timeout(PATIENCE, waiting.recv()).await;
+        let taken = taken.unwrap().unwrap();
+        assert!(matches!(taken, Input::Restart(..) | Input::Range(..)));
+        assert!(!put(bytes, Duration::from_millis(200)).await);
+        drop(taken);
+    }
+    assert!(put(&file, PATIENCE).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

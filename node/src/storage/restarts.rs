@@ -153,12 +153,6 @@ impl Restarts {
         }
     }
 
-    /// Name and bytes of each, in order.
-    pub fn files(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
-        let named = |one: &Installed| (file_name(one.restart.epoch().epoch), one.file.encode());
-        self.0.iter().map(named)
-    }
-
     /// The file that opened this epoch, if one did.
     pub fn files_of(&self, epoch: Epoch) -> impl Iterator<Item = &RestartFile> {
         let of = move |one: &&Installed| one.restart.epoch().epoch == epoch;
