@@ -300,6 +300,12 @@ pub struct Status {
     pub view: u64,
     /// Current epoch.
     pub epoch: u64,
+    /// Whether this node votes, and if not, why: for people. Empty from a node that is older than this field.
+    #[serde(default)]
+    pub standing: String,
+    /// The disk of its data.
+    #[serde(default)]
+    pub disk: DiskInfo,
     /// The other validators.
     pub peers: Vec<PeerInfo>,
     /// Pending submissions.
@@ -308,6 +314,15 @@ pub struct Status {
     pub archive: ArchiveInfo,
     /// Program version.
     pub version: String,
+}
+
+/// The disk that a node's data lie on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskInfo {
+    /// Bytes free; none if the system does not say.
+    pub free_bytes: Option<u64>,
+    /// Below these it takes no submissions, and does not start.
+    pub min_free_bytes: u64,
 }
 
 /// The archived blocks on a node's disk.

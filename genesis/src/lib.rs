@@ -34,4 +34,5 @@ pub mod noteid;
 pub mod observer;
 pub mod restart;
 pub mod trust;
+pub mod when;
 pub mod words;

@@ -32,6 +32,7 @@ use error::ApiError;
 use ledger::id::AuthorityId;
 use std::future::IntoFuture as _;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -54,8 +55,19 @@ pub struct Service {
     pub metrics: Metrics,
     /// The network, for what it counts; none where there is none.
     pub network: Option<network::Handle>,
+    /// The disk of its data.
+    pub disk: Disk,
     /// How far the index is that is being made again; none once it stands. Until then only what needs no index is served.
     pub making: Option<Arc<Making>>,
+}
+
+/// A disk, and what a node wants to be free on it.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// A folder on it.
+    pub data: PathBuf,
+    /// Bytes from which on submissions are taken.
+    pub min_free_bytes: u64,
 }
 
 /// A [`Service`] at work. Cheap to clone.

@@ -131,6 +131,8 @@ pub struct NodeStatus {
     pub epoch: Epoch,
     /// Whether this node votes.
     pub voting: bool,
+    /// The same for people, and if it does not, why; empty until that is known.
+    pub standing: String,
     /// The turn below which its vote key has signed what its journal has forgotten; zero if it has not.
     pub floor: (Epoch, View),
     /// The highest block that its journal knows to be final.

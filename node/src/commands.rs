@@ -9,6 +9,7 @@ pub mod places;
 pub mod progress;
 pub mod reindex;
 pub mod restart;
+pub mod room;
 pub mod run;
 pub mod status;
 

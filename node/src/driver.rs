@@ -399,6 +399,7 @@ impl Driver {
                 shown.voting = status.is_voting();
                 shown.floor = status.floor;
                 shown.finalized = status.finalized_height;
+                shown.standing = status.standing.to_string();
             });
         }
     }

@@ -209,6 +209,11 @@ pub fn open(parts: Parts) -> std::io::Result<(Follower, mpsc::Sender<Input>, Joi
     parts.chain.update_status(|status| {
         status.peers = peers;
         status.epoch = tip.epoch.epoch;
+        status.standing = match parts.until {
+            Until::Stopped => "observes: it follows, and never votes",
+            Until::CaughtUp => "follows until it has caught up, and does not vote meanwhile",
+        }
+        .to_owned();
     });
     let said = Said {
         at: Instant::now(),

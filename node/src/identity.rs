@@ -84,8 +84,18 @@ pub enum IdentityError {
     /// The authority of the keys is not in the genesis, or has no validator there.
     #[error("authority {0} has no validator in this genesis")]
     NotAValidator(AuthorityId),
+    /// One key file is of another authority than the others.
+    #[error("{} is a key of {found}, the other key files are of {expected}", file_name(*purpose))]
+    Mixed {
+        /// Which.
+        purpose: Purpose,
+        /// Whose it is.
+        found: AuthorityId,
+        /// Whose the others are.
+        expected: AuthorityId,
+    },
     /// The genesis names another key.
-    #[error("the {} key {found} of {authority} is not the one in the genesis", purpose_name(*purpose))]
+    #[error("{} holds {found}, which is not the {} key of {authority} in the genesis", file_name(*purpose), purpose_name(*purpose))]
     OtherKey {
         /// Whose.
         authority: AuthorityId,
@@ -100,17 +110,35 @@ impl IdentityError {
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Key(KeyFileError::Read { path, source }) if is_missing(source) => {
+                let is_observer = path.with_file_name(observer::FILE).exists();
+                let is_network = path.ends_with(file_name(Purpose::Network));
+                Some(if is_observer && !is_network {
+                    "this is the directory of an observer: nachweis-node run --observer".to_owned()
+                } else {
+                    "put the key back from where it is kept safe; without it this node cannot be the same again"
+                        .to_owned()
+                })
+            }
+            Self::Genesis(ContainerError::Read { source, .. }) if is_missing(source) => {
+                Some("put the signed genesis back: every other node has the same file".to_owned())
+            }
             Self::Key(error) => error.hint(),
             Self::Certificate(error) => error.hint().map(str::to_owned),
             Self::NotGood(_) => Some(
                 "the authority makes another with its admin key: nachweis-genesis observer".into(),
             ),
+            Self::Mixed { .. } => Some("put back the file of the right authority".to_owned()),
             Self::NotAValidator(_) | Self::OtherKey { .. } => {
                 Some("are these the keys that applied for this genesis?".into())
             }
             Self::Genesis(error) => error.hint(),
         }
     }
+}
+
+fn is_missing(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::NotFound
 }
 
 impl Keys {
@@ -126,6 +154,22 @@ impl Keys {
             log: load(Purpose::Log)?,
             network: load(Purpose::Network)?,
         })
+    }
+
+    /// Whose they are; of all four.
+    fn authority(&self) -> Result<AuthorityId, IdentityError> {
+        let all = self.all();
+        let of = |id| all.iter().filter(|file| file.authority() == id).count();
+        let most = all.iter().max_by_key(|file| of(file.authority()));
+        let expected = most.map_or_else(|| self.vote.authority(), |file| file.authority());
+        match all.iter().find(|file| file.authority() != expected) {
+            None => Ok(expected.clone()),
+            Some(odd) => Err(IdentityError::Mixed {
+                purpose: odd.purpose(),
+                found: odd.authority().clone(),
+                expected: expected.clone(),
+            }),
+        }
     }
 
     /// The four files.
@@ -170,7 +214,7 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`] if they have none.
     pub fn new(founding: Founding, keys: Keys) -> Result<Self, IdentityError> {
-        let id = keys.vote.authority().clone();
+        let id = keys.authority()?;
         let missing = || IdentityError::NotAValidator(id.clone());
         let authority = founding.genesis().index_of(&id).ok_or_else(missing)?;
         let set = founding.validators();

@@ -17,11 +17,16 @@ use std::process::ExitCode;
 ///
 /// Example: nachweis-node init --keys keys/bamf --genesis genesis.nachweis --dir node/bamf
 #[derive(Debug, Parser)]
-#[command(name = "nachweis-node", version, verbatim_doc_comment)]
+#[command(name = "nachweis-node", version, after_help = EXITS, verbatim_doc_comment)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXITS: &str = "\
+Exit codes: 0 stopped as asked, or done; 1 not done, nothing was changed; 2 wrong usage or configuration;
+3 the running node could not be asked; 4 refused; 70 internal; 74 a write failed, or two histories: look at it first;
+75 stopped by itself, cleanly, because the data disk is nearly full";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -350,7 +355,7 @@ fn restore(from: &Path, dir: &Path) -> Result<(), Failure> {
         say(&moved.to_string());
     }
     say(&format!(
-        "next: put vote.key, cosigner.key, log.key and network.key into {}; the node will follow, and not vote",
+        "next: put vote.key, cosigner.key, log.key and network.key into {}; the node will follow, and not vote until it has rejoined",
         restored.keys.display()
     ));
     Ok(())

@@ -96,6 +96,10 @@ pub struct Snapshot {
     pub peers: u64,
     /// 1 while there is something that a person must look at.
     pub alarm: u64,
+    /// 1 while this node votes.
+    pub voting: u64,
+    /// Bytes free on the data disk.
+    pub free_bytes: u64,
     /// Blocks of the archive that are damaged and not repaired yet.
     pub damaged_blocks: u64,
     /// Segments of the archive that are not on this disk.
@@ -140,6 +144,8 @@ struct Gauges {
     pool_bytes: Gauge,
     peers: Gauge,
     alarm: Gauge,
+    voting: Gauge,
+    free_bytes: Gauge,
     damaged_blocks: Gauge,
     segments_away: Gauge,
     scrub_height: Gauge,
@@ -225,6 +231,12 @@ impl Metrics {
             ("pool_bytes", "Memory of pending submissions", g.pool_bytes),
             ("peers_connected", "Validators with a connection", g.peers),
             ("alarm", "1 while a person must look at something", g.alarm),
+            ("voting", "1 while this node votes", g.voting),
+            (
+                "disk_free_bytes",
+                "Bytes free on the data disk; 0 if the system does not say",
+                g.free_bytes,
+            ),
             (
                 "archive_damaged_blocks",
                 "Damaged blocks of the archive that are not repaired yet",
@@ -283,6 +295,8 @@ impl Metrics {
             (&g.pool_bytes, now.pool_bytes),
             (&g.peers, now.peers),
             (&g.alarm, now.alarm),
+            (&g.voting, now.voting),
+            (&g.free_bytes, now.free_bytes),
             (&g.damaged_blocks, now.damaged_blocks),
             (&g.segments_away, now.segments_away),
             (&g.scrub_height, now.scrub_height),

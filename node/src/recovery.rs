@@ -445,12 +445,17 @@ pub fn reindex(config: &Config, founding: &Founding) -> Result<Reindexed, Recove
     let evidence = Evidence::of(read_note(&root.join(NOTE), &signers)?.as_ref(), &log);
     let (archive, _) = open_archive(config, &data, chain, &evidence)?;
     let reader = archive.reader();
+    // All that can refuse comes before anything is removed: what is not on this disk cannot be executed again.
+    let missing = reader.away().into_iter().map(|away| away.first);
+    for height in missing.chain(reader.holes().into_iter().map(|hole| hole.first)) {
+        reader.read(height)?;
+    }
+    let (_, noted) = kept_note(&root.join(NOTE), &signers, &reader)?;
+    let restarts = Restarts::load(&data.archive(), founding)?;
     drop(log);
     index::Index::remove(&data.index())?;
     files::remove_dir(&data.log())?;
     let mut log = recover_log(LogHashes::open(&data.log())?, &reader)?;
-    let (_, noted) = kept_note(&root.join(NOTE), &signers, &reader)?;
-    let restarts = Restarts::load(&data.archive(), founding)?;
     let rebuild = Rebuild {
         restarts: &restarts,
         founding,

@@ -181,6 +181,38 @@ impl Desk<'_> {
     }
 }
 
+impl Desk<'_> {
+    /// Without a file, which is put back.
+    #[track_caller]
+    fn without(&self, name: &str, hint: &str) {
+        let path = self.dir.join(name);
+        let aside = path.with_extension("aside");
+        fs::rename(&path, &aside).unwrap();
+        self.refuses(REFUSED, &[name], hint);
+        fs::rename(&aside, &path).unwrap();
+    }
+
+    /// Files that are lost, or another authority's.
+    fn lost_and_foreign_files(&self, other: &Path) {
+        self.without("genesis.nachweis", "put the signed genesis back");
+        self.without("keys/log.key", "put the key back");
+        let foreign = fs::read(other.join("keys/vote.key")).unwrap();
+        let names = ["vote.key", "vg-leipzig"];
+        self.spoilt(
+            "keys/vote.key",
+            &foreign,
+            REFUSED,
+            &names,
+            "right authority",
+        );
+        // An observer's directory, and --observer forgotten.
+        let certificate = self.dir.join("keys/observer.cert");
+        fs::write(&certificate, "").unwrap();
+        self.without("keys/vote.key", "run --observer");
+        fs::remove_file(certificate).unwrap();
+    }
+}
+
 #[test]
 fn a_node_that_cannot_start_says_why_and_starts_once_that_is_mended() {
     let mut running = Running::founded();
@@ -189,6 +221,9 @@ fn a_node_that_cannot_start_says_why_and_starts_once_that_is_mended() {
     desk.bad_configurations();
     desk.bad_genesis();
     desk.open_keys();
+    let nodes = &running.network.manifest().nodes;
+    let leipzig = nodes.iter().find(|it| it.authority == "vg-leipzig");
+    desk.lost_and_foreign_files(&leipzig.unwrap().dir);
 
     let taken = TcpListener::bind(node.api).unwrap();
     desk.refuses(REFUSED, &[&node.api.to_string()], "api.listen");
@@ -213,7 +248,8 @@ fn data_of_a_running_node_or_of_another_network_is_not_touched() {
     });
 
     // Started twice by mistake.
-    run(&node.dir).is_refused(REFUSED, &[&node.api.to_string()], "api.listen");
+    let hint = "does this node run already?";
+    run(&node.dir).is_refused(REFUSED, &[&node.api.to_string()], hint);
     // The same data with other ports.
     let twin = running.folder().join("twin");
     fs::create_dir(&twin).unwrap();
@@ -242,6 +278,17 @@ fn data_of_a_running_node_or_of_another_network_is_not_touched() {
     let chain = fs::read_to_string(data.join("chain")).unwrap();
     run(&free.dir).is_refused(REFUSED, &[&name, chain.trim()], "storage.data");
     assert!(before == files(&node.dir), "another network's data changed");
+
+    // A file that says nothing is no other network's.
+    let desk = Desk { dir: &node.dir };
+    let names = [&*format!("{name}/chain"), "damaged"];
+    desk.spoilt(
+        "data/chain",
+        b"623x1c",
+        REFUSED,
+        &names,
+        "delete that one file",
+    );
 }
 
 #[test]
@@ -260,6 +307,16 @@ fn wrong_usage_is_told_from_other_faults() {
         // Without any arguments the whole help is printed.
         let shown = ["--help", "Usage: "].map(|word| attempt.said.contains(word));
         assert!(shown.contains(&true), "{}", attempt.said);
+    }
+    let help = command("nachweis-node").unwrap().arg("--help").output();
+    let help = String::from_utf8(help.unwrap().stdout).unwrap();
+    for code in ["0 ", "1 ", "2 ", "3 ", "4 ", "70 ", "74 ", "75 "] {
+        assert!(
+            help.contains(&format!("; {code}"))
+                || help.contains(&format!("\n{code}"))
+                || help.contains(&format!(": {code}")),
+            "{code}: {help}"
+        );
     }
     let nowhere = tempfile::tempdir().unwrap().path().join("nowhere");
     run(&nowhere).is_refused(USAGE, &["nowhere"], "nachweis-node init");

@@ -200,8 +200,17 @@ fn with_old_segments_moved_away_proofs_are_served_and_a_body_names_its_segment()
     };
     let receipt = get(here, &format!("/v1/documents/{document}/receipt"));
     assert_eq!(receipt.status, 200, "{}", receipt.text());
-    // Put back, everything is served again.
+    // An index cannot be made again without the bodies: the one that is here is not thrown away for that.
     running.network.stop(1).unwrap();
+    let mut reindex = command("nachweis-node").unwrap();
+    let refused = reindex.args(["reindex", "--dir"]).arg(running.dir(1));
+    let refused = refused.output().unwrap();
+    assert!(!refused.status.success());
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(text.contains("archive segment 1"), "{text}");
+    assert!(running.dir(1).join("data/index").exists());
+    assert!(running.dir(1).join("data/log").exists());
+    // Put back, everything is served again.
     for number in [1, 2] {
         let name = segment_name(number);
         fs::rename(cold.join(&name), archive(&running, 1).join(&name)).unwrap();

@@ -2,11 +2,12 @@
 
 use super::App;
 use super::error::ApiError;
-use super::types::{ArchiveInfo, PeerInfo, Status};
+use super::types::{ArchiveInfo, DiskInfo, PeerInfo, Status};
 use crate::chain::{NodeStatus, Progress};
 use crate::metrics::{self, Counted, Labelled, Snapshot};
 use crate::network::{Counters, Handle};
 use crate::storage::archive::{Away, Hole};
+use crate::storage::files;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -44,6 +45,7 @@ pub(super) async fn status(State(app): State<App>) -> Json<Status> {
     let head = app.chain.head();
     let node = app.chain.status();
     let progress = *app.chain.progress().borrow();
+    let standing = standing(&app, &node);
     let peers = node.peers.iter().map(|peer| PeerInfo {
         authority: peer.authority.to_string(),
         connected: peer.connected,
@@ -64,11 +66,30 @@ pub(super) async fn status(State(app): State<App>) -> Json<Status> {
             .collect(),
         view: node.view.0,
         epoch: node.epoch.0,
+        standing,
+        disk: DiskInfo {
+            free_bytes: free_bytes(&app),
+            min_free_bytes: app.disk.min_free_bytes,
+        },
         peers: peers.collect(),
         pool: number(node.pool),
         archive: archive(&app),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
+}
+
+fn standing(app: &App, node: &NodeStatus) -> String {
+    if app.making.is_some() {
+        "makes its index again, and does not vote meanwhile".to_owned()
+    } else if node.standing.is_empty() {
+        "starts".to_owned()
+    } else {
+        node.standing.clone()
+    }
+}
+
+fn free_bytes(app: &App) -> Option<u64> {
+    files::free_bytes(&app.disk.data).ok()
 }
 
 fn archive(app: &App) -> ArchiveInfo {
@@ -139,6 +160,8 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         pool_bytes: number(node.pool_bytes),
         peers: number(node.peers.iter().filter(|peer| peer.connected).count()),
         alarm: u64::from(node.alarm.is_some()),
+        voting: u64::from(node.voting),
+        free_bytes: free_bytes(&app).unwrap_or(0),
         damaged_blocks: app.chain.archive().holes().iter().map(Hole::blocks).sum(),
         segments_away: app.chain.archive().away().iter().map(Away::segments).sum(),
         scrub_height: app.chain.scrub().height(),

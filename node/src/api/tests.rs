@@ -74,6 +74,16 @@ async fn a_submission_is_waited_for_and_then_shown_everywhere() {
         (status.height, status.log_size, status.provable_size),
         (1, 4, 4)
     );
+    // Nobody has said yet whether this node votes.
+    assert_eq!(status.standing, "starts");
+    assert_eq!(status.disk.min_free_bytes, 7);
+    assert!(status.disk.free_bytes > Some(0));
+    let standing = "in quarantine, asks to rejoin: 1 others have answered";
+    world
+        .chain
+        .update_status(|status| status.standing = standing.to_owned());
+    let status: super::types::Status = world.get("/v1/status").await.json();
+    assert_eq!(status.standing, standing);
     let block: super::types::BlockSummary = world.get("/v1/blocks/1").await.json();
     assert_eq!(block.submissions, std::slice::from_ref(&one.submission));
     let raw = world.get("/v1/blocks/1?raw").await;
@@ -93,6 +103,9 @@ async fn a_submission_is_waited_for_and_then_shown_everywhere() {
     assert_eq!(world.get("/readyz").await.status, 503);
     let metrics = world.get("/metrics").await.text();
     assert!(metrics.contains("nachweis_height 1"), "{metrics}");
+    assert!(metrics.contains("nachweis_voting 0"), "{metrics}");
+    assert!(metrics.contains("nachweis_disk_free_bytes "), "{metrics}");
+    assert!(!metrics.contains("nachweis_disk_free_bytes 0"), "{metrics}");
     assert!(
         metrics.contains("nachweis_final_seconds_count 1"),
         "{metrics}"

@@ -24,6 +24,8 @@ pub struct Aside {
     pub config: config::Api,
     /// What is counted.
     pub metrics: Metrics,
+    /// The disk of its data.
+    pub disk: api::Disk,
 }
 
 /// The same while a disk is recovered.
@@ -90,6 +92,7 @@ impl Standing {
             config: self.aside.config.clone(),
             metrics: self.aside.metrics.clone(),
             network: None,
+            disk: self.aside.disk.clone(),
             making: Some(making),
         };
         let end = self.end.clone();

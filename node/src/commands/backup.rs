@@ -92,7 +92,9 @@ impl From<BackupError> for Failure {
             BackupError::Stream { .. } => (Exit::Failed, None),
             BackupError::Exists(_) => (
                 Exit::Refused,
-                Some("nothing is overwritten: name a directory that does not exist"),
+                Some(
+                    "nothing is overwritten: name a file, or to restore a directory, that does not exist",
+                ),
             ),
             BackupError::Damaged(_) | BackupError::Chain(_) | BackupError::Block(_) => (
                 Exit::Refused,

@@ -4,9 +4,10 @@
 //! ([`crate::follow`]), and takes part again.
 
 use super::aside::Aside;
+use super::room::{self, NearlyFull};
 use super::{Failure, check_index, restart};
 use crate::api;
-use crate::chain::Chain;
+use crate::chain::{Chain, PeerStatus};
 use crate::config::{Config, ConfigError};
 use crate::driver::ingress;
 use crate::epochs::EpochError;
@@ -19,14 +20,13 @@ use crate::node::{Follow, Prepared, Signing, StartError};
 use crate::recovery::{self, Meanwhile, Owner, RecoveryError};
 use crate::repair::Question;
 use crate::repair::early::Early;
-use crate::storage::{DataDir, DataDirError, archive};
+use crate::storage::{DataDirError, archive};
 use consensus::RecoverError;
 use ledger::tip::Founding;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -38,8 +38,6 @@ const FAR_BEHIND: u64 = 128;
 /// The same for a node that has taken part since.
 const FAR_BEHIND_AGAIN: u64 = 4_096;
 
-/// How often the free space is looked at.
-const LOOK_AT_DISK: Duration = Duration::from_millis(500);
 /// Environment variable with a filter for the log, as `info` or `node=debug`.
 pub const LOG_FILTER: &str = "NACHWEIS_LOG";
 
@@ -74,13 +72,8 @@ pub enum RunError {
     #[error("the node does not start")]
     Start(#[from] StartError),
     /// The node ran, and stopped by itself.
-    #[error("the data disk is nearly full: {free} bytes are free, the node runs from {needed} on")]
-    NearlyFull {
-        /// Bytes free.
-        free: u64,
-        /// Bytes needed.
-        needed: u64,
-    },
+    #[error(transparent)]
+    NearlyFull(#[from] NearlyFull),
     /// The operating system refuses.
     #[error("the operating system refuses a runtime or a signal handler")]
     System(#[from] std::io::Error),
@@ -96,11 +89,11 @@ impl From<RunError> for Failure {
             RunError::Api(..) => (
                 Exit::Refused,
                 Some(
-                    "does another program use this port? name another in node.toml, api.listen"
+                    "does this node run already? otherwise free the port, or set api.listen in node.toml"
                         .to_owned(),
                 ),
             ),
-            RunError::NearlyFull { .. } => (
+            RunError::NearlyFull(_) => (
                 Exit::DiskNearlyFull,
                 Some("everything was closed cleanly; make room, then start it again".to_owned()),
             ),
@@ -124,7 +117,10 @@ fn of_recovery(error: &RecoveryError) -> (Exit, Option<String>) {
     let hint = match error {
         RecoveryError::DataDir(DataDirError::Locked(_)) => Some("does this node run already?"),
         RecoveryError::DataDir(DataDirError::OtherChain { .. }) => Some(
-            "the data folder belongs to another network: name another in node.toml, storage.data",
+            "the data folder belongs to another network: name this node's own in node.toml, storage.data",
+        ),
+        RecoveryError::DataDir(DataDirError::Chain { .. }) => Some(
+            "if this is the node's own data folder, delete that one file: it is written again; all else stays",
         ),
         RecoveryError::DataDir(DataDirError::LowSpace { .. }) => {
             Some("make room, or lower storage.min_free_bytes in node.toml")
@@ -275,7 +271,7 @@ impl<'a> Process<'a> {
 
     async fn run(self) -> Result<(), RunError> {
         let done = self.work().await;
-        if matches!(done, Ok(()) | Err(RunError::NearlyFull { .. })) {
+        if matches!(done, Ok(()) | Err(RunError::NearlyFull(_))) {
             tracing::info!("stopped");
         }
         done
@@ -336,7 +332,7 @@ impl<'a> Process<'a> {
             repaired,
         } = started;
         let data = Arc::clone(&recovered.chain.data);
-        let least = self.config.storage.stop_free_bytes();
+        let marks = &self.config.storage;
         let is_stopped = restart::is_stopped(&recovered.records);
         self.files = if is_stopped {
             Files::FromOperator
@@ -365,7 +361,7 @@ impl<'a> Process<'a> {
             () = self.told_to_stop() => Ok(Next::Stop),
             () = follow::far_behind(&node.chain, far) => Ok(Next::Join),
             () = follow::left_behind(&node.chain), if !is_stopped => Ok(Next::Join),
-            full = nearly_full(&data, least) => Err(full),
+            full = room::nearly_full(&data, marks) => Err(full.into()),
         };
         match &next {
             Ok(Next::Join) => tracing::info!(
@@ -409,7 +405,7 @@ impl<'a> Process<'a> {
             repaired,
         } = started;
         let data = Arc::clone(&recovered.data);
-        let least = self.config.storage.stop_free_bytes();
+        let marks = &self.config.storage;
         let follow = Follow::new(recovered);
         recovered_to(follow.chain());
         let network = match early {
@@ -422,6 +418,12 @@ impl<'a> Process<'a> {
         } = network;
         let mut node = follow.start(self.config, Arc::new(mesh.clone()), mode)?;
         node.chain.repairs().add(repaired);
+        if let Part::Validator { validator, .. } = &self.identity.part {
+            // It is no peer of itself.
+            let is_other = |peer: &PeerStatus| peer.validator != *validator;
+            node.chain
+                .update_status(|status| status.peers.retain(is_other));
+        }
         for peer in up {
             node.ports.up(peer).await;
         }
@@ -434,7 +436,7 @@ impl<'a> Process<'a> {
                 Ok(End::Restarted) => Ok(Next::Join),
                 Ok(End::CaughtUp | End::Stopped) | Err(_) => Ok(Next::Decide),
             },
-            full = nearly_full(&data, least) => Err(full),
+            full = room::nearly_full(&data, marks) => Err(full.into()),
         };
         if let Err(full) = &next {
             tracing::error!("{full}");
@@ -450,7 +452,15 @@ impl<'a> Process<'a> {
             authority: self.identity.id.clone(),
             config: self.config.api.clone(),
             metrics: self.metrics.clone(),
+            disk: self.disk(),
         })
+    }
+
+    fn disk(&self) -> api::Disk {
+        api::Disk {
+            data: self.config.data(),
+            min_free_bytes: self.config.storage.min_free_bytes,
+        }
     }
 
     async fn network(&self) -> Result<(network::Handle, Receivers), RunError> {
@@ -465,6 +475,7 @@ impl<'a> Process<'a> {
             config: self.config.api.clone(),
             metrics: self.metrics.clone(),
             network: Some(mesh.clone()),
+            disk: self.disk(),
             making: None,
         };
         let end = CancellationToken::new();
@@ -563,19 +574,6 @@ async fn start_network(
 ) -> Result<(network::Handle, Receivers), NetworkError> {
     let settings = network::Settings::new(identity, founding, &config.network.listen);
     network::start(settings, FrameLimits::PROTOCOL).await
-}
-
-/// Returns when so little is free on the data disk that the next write might not find room.
-async fn nearly_full(data: &DataDir, needed: u64) -> RunError {
-    loop {
-        tokio::time::sleep(LOOK_AT_DISK).await;
-        // What cannot be asked now is asked again.
-        if let Ok(free) = data.free_bytes()
-            && free < needed
-        {
-            return RunError::NearlyFull { free, needed };
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 
 use super::Failure;
 use crate::api::probe;
-use crate::api::types::Status;
+use crate::api::types::{DiskInfo, Status};
 use crate::config::{Config, ConfigError};
 use crate::exit::Exit;
+use genesis::when::Utc;
+use ledger::id::TimeMs;
 use std::io::Write;
 use std::path::Path;
 
@@ -60,13 +62,30 @@ pub fn status(dir: &Path, form: Form, out: &mut dyn Write) -> Result<(), Failure
     Ok(())
 }
 
+/// What is free on the data disk, and whether that is enough.
+fn free(disk: &DiskInfo) -> String {
+    let least = disk.min_free_bytes >> 20;
+    match disk.free_bytes {
+        None => format!("unknown; at least {least} MiB are needed"),
+        Some(free) if free < disk.min_free_bytes => {
+            format!(
+                "{} MiB, TOO LITTLE: below {least} MiB no submissions are taken",
+                free >> 20
+            )
+        }
+        Some(free) => format!("{} MiB, of which {least} MiB are needed", free >> 20),
+    }
+}
+
 fn print(status: &Status, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "authority   {}", status.authority)?;
     writeln!(out, "chain       {}", status.chain)?;
     writeln!(
         out,
-        "final       block {} of {} ms, {} log entries",
-        status.height, status.time_ms, status.log_size
+        "final       block {} of {}, {} log entries",
+        status.height,
+        Utc(TimeMs(status.time_ms)),
+        status.log_size
     )?;
     let lag = status.log_size.saturating_sub(status.provable_size);
     let provable = if lag == 0 {
@@ -79,6 +98,7 @@ fn print(status: &Status, out: &mut dyn Write) -> std::io::Result<()> {
         "provable    {provable} ({} log entries)",
         status.provable_size
     )?;
+    writeln!(out, "standing    {}", status.standing)?;
     if let Some(why) = &status.unguarded {
         writeln!(out, "NO GUARD    {why}")?;
     }
@@ -91,6 +111,7 @@ fn print(status: &Status, out: &mut dyn Write) -> std::io::Result<()> {
     }
     writeln!(out, "view        {} of epoch {}", status.view, status.epoch)?;
     writeln!(out, "pending     {} submissions", status.pool)?;
+    writeln!(out, "free        {}", free(&status.disk))?;
     for hole in &status.archive.damaged {
         writeln!(out, "DAMAGED     {hole}")?;
     }
@@ -109,4 +130,41 @@ fn print(status: &Status, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out, "peer        {} {state}{height}", peer.authority)?;
     }
     writeln!(out, "version     {}", status.version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_read_who_votes_what_is_free_and_when_the_block_was() {
+        let mut status: Status = serde_json::from_value(serde_json::json!({
+            "chain": "c", "authority": "amt", "height": 7, "time_ms": 1_790_000_000_000_u64,
+            "log_size": 3, "provable_size": 3, "view": 9, "epoch": 0, "pool": 0, "version": "v",
+            "standing": "in quarantine, asks to rejoin: 1 others have answered",
+            "disk": { "free_bytes": 9 << 20, "min_free_bytes": 8 << 20 },
+            "peers": [],
+            "archive": {
+                "damaged": [], "away": [], "repaired_blocks": 0, "scrub_height": 0,
+                "scrub_passes": 0, "scrub_findings": 0
+            },
+        }))
+        .unwrap();
+        let shown = |status: &Status| {
+            let mut out = Vec::new();
+            print(status, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let text = shown(&status);
+        for line in [
+            "final       block 7 of 2026-09-21 14:13:20 UTC, 3 log entries",
+            "standing    in quarantine, asks to rejoin: 1 others have answered",
+            "free        9 MiB, of which 8 MiB are needed",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+        status.disk.free_bytes = Some(7 << 20);
+        let low = "free        7 MiB, TOO LITTLE: below 8 MiB no submissions are taken";
+        assert!(shown(&status).contains(low));
+    }
 }

@@ -18,7 +18,7 @@ pub mod log_hashes;
 pub mod restarts;
 
 use files::{DirectoryLock, FileError};
-use ledger::hash::ChainId;
+use ledger::hash::{ChainId, Hash};
 use std::path::{Path, PathBuf};
 
 /// The process must end: the disk, or what is on it, cannot be trusted any more.
@@ -70,10 +70,18 @@ pub enum DataDirError {
     OtherChain {
         /// The directory.
         path: PathBuf,
-        /// Chain that its file `chain` names (or what stands there instead).
+        /// Chain that its file `chain` names.
         found: String,
         /// Chain of the genesis.
         expected: ChainId,
+    },
+    /// Its file `chain` is no chain's name.
+    #[error("file {path} is damaged: no chain is called {found:?}")]
+    Chain {
+        /// The file.
+        path: PathBuf,
+        /// The beginning of what stands there.
+        found: String,
     },
     /// Too little space to start.
     #[error("{free} bytes free for {path}, needs {needed}")]
@@ -114,11 +122,11 @@ impl DataDir {
             None => files::write_atomic(&name, line.as_bytes())?,
             Some(found) if found == line.as_bytes() => {}
             Some(found) => {
-                let found: String = String::from_utf8_lossy(&found)
-                    .trim()
-                    .chars()
-                    .take(64)
-                    .collect();
+                let found = String::from_utf8_lossy(&found);
+                let found: String = found.trim().chars().take(64).collect();
+                if found.parse::<Hash>().is_err() {
+                    return Err(DataDirError::Chain { path: name, found });
+                }
                 return Err(DataDirError::OtherChain {
                     path: root.into(),
                     found,
@@ -174,7 +182,6 @@ impl DataDir {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ledger::hash::Hash;
 
     #[test]
     fn belongs_to_one_chain_and_one_process() {
@@ -187,6 +194,10 @@ mod tests {
         DataDir::open(dir.path(), chain, 1).unwrap();
         let other = DataDir::open(dir.path(), ChainId(Hash([2; 32])), 1);
         assert!(matches!(other, Err(DataDirError::OtherChain { .. })));
+        std::fs::write(dir.path().join("chain"), "623x1c").unwrap();
+        let damaged = DataDir::open(dir.path(), chain, 1);
+        assert!(matches!(damaged, Err(DataDirError::Chain { found, .. }) if found == "623x1c"));
+        std::fs::remove_file(dir.path().join("chain")).unwrap();
         let full = DataDir::open(dir.path(), chain, u64::MAX);
         assert!(matches!(full, Err(DataDirError::LowSpace { .. })));
     }

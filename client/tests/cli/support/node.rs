@@ -255,6 +255,8 @@ impl Shared {
             missing_cosigners: Vec::new(),
             view: 1,
             epoch: 0,
+            standing: "votes".into(),
+            disk: client::api::types::DiskInfo::default(),
             peers: IDS[1..].iter().enumerate().map(peer).collect(),
             pool: 1,
             archive: client::api::types::ArchiveInfo::default(),

@@ -432,8 +432,15 @@ impl Plan {
 
     /// Whether a validator's journal is lost at some time.
     pub(crate) fn loses_journal(&self, node: usize) -> bool {
-        let mut faults = self.faults.iter();
-        faults.any(|(_, fault)| matches!(fault, Fault::Lose { node: loses, .. } if *loses == node))
+        self.losses(node) > 0
+    }
+
+    /// How often a validator's journal is lost.
+    pub(crate) fn losses(&self, node: usize) -> usize {
+        let faults = self.faults.iter();
+        faults
+            .filter(|(_, fault)| matches!(fault, Fault::Lose { node: loses, .. } if *loses == node))
+            .count()
     }
 
     /// Second computers come last.

@@ -102,6 +102,10 @@ impl World {
             },
             metrics: Metrics::new(),
             network: None,
+            disk: api::Disk {
+                data: dir.path().to_owned(),
+                min_free_bytes: 7,
+            },
             making: None,
         };
         let shutdown = CancellationToken::new();
