@@ -49,6 +49,16 @@ pub enum AuditError {
     /// What the node serves as a restart file is none.
     #[error("the node's restart file is none")]
     Restart(#[source] DecodeError),
+    /// The node gave an older restart file for a newer epoch, which would go on for ever.
+    #[error(
+        "asked for the restart that opened epoch {asked} or a later one, the node gives one about epoch {about}"
+    )]
+    OldRestart {
+        /// The epoch that was asked for.
+        asked: Epoch,
+        /// The epoch that the file ends.
+        about: Epoch,
+    },
     /// The pinned genesis founds no network.
     #[error("the pinned genesis cannot found a network")]
     Genesis(#[from] GenesisError),
@@ -236,7 +246,12 @@ impl<'a> Audit<'a> {
             };
             let file = RestartFile::decode(&bytes).map_err(AuditError::Restart)?;
             // It opens an epoch one or two above the one that it is about: it may be the answer to two questions.
-            next = file.base().epoch.max(epoch).next();
+            let about = file.base().epoch;
+            if about.saturating_add(2) < epoch {
+                let asked = epoch;
+                return Err(AuditError::OldRestart { asked, about });
+            }
+            next = about.max(epoch).next();
             if newest.as_ref() == Some(&file) {
                 continue;
             }

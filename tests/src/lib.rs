@@ -18,6 +18,7 @@
 //! - [`chaos`]: kills, pauses, cuts and slow disks at random, and how long recovery takes
 //! - [`fuzzing`]: what the fuzz targets run, as functions of bytes
 //! - [`low_disk`]: a node's data disk at its low-water marks
+//! - [`liar`]: a node's API with lies in it
 //! - [`load`]: signed submissions to send
 //! - [`machine`]: how fast this machine hashes, signs and syncs
 //! - [`measure`]: memory, processor time and disk of a node
@@ -38,6 +39,7 @@ pub mod delay;
 pub mod failing_disk;
 pub mod fuzzing;
 pub mod http;
+pub mod liar;
 pub mod load;
 pub mod low_disk;
 pub mod machine;

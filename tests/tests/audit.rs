@@ -8,14 +8,14 @@
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Error, Result, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tests::binaries::command;
 use tests::load::{self, Maker};
 use tests::network::Network;
-use tests::{campaign, http, replay};
+use tests::{campaign, http, liar, replay};
 
 /// Submissions that a network gets.
 const SUBMISSIONS: u64 = 12;
@@ -184,28 +184,14 @@ fn every_place_of_the_chain_audits_to_the_same_and_a_flipped_bit_is_named() {
 
 /// Serves what a node serves, but for its height, which it says is 0.
 fn understating(api: SocketAddr) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            let head = BufReader::new(&stream).lines().map_while(Result::ok);
-            let head: Vec<_> = head.take_while(|line| !line.is_empty()).collect();
-            let path = head[0].split(' ').nth(1).unwrap();
-            let answer = http::get(api, path).unwrap();
-            let (status, mut body) = (answer.status, answer.body);
-            if path == "/v1/status" {
-                let mut told: Value = serde_json::from_slice(&body).unwrap();
-                told["height"] = 0.into();
-                body = told.to_string().into_bytes();
-            }
-            let length = body.len();
-            let head = format!(
-                "HTTP/1.1 {status} \r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
-            );
-            stream.write_all(&[head.as_bytes(), &body].concat()).ok();
+    let lie = |path: &str, answer: &mut http::Answer| {
+        if path == "/v1/status" {
+            let mut told: Value = serde_json::from_slice(&answer.body).unwrap();
+            told["height"] = 0.into();
+            answer.body = told.to_string().into_bytes();
         }
-    });
-    url
+    };
+    liar::serve(api, lie).unwrap()
 }
 
 /// What a node says that needs a damaged block to start, while no peer is there to give it.

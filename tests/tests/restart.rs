@@ -24,7 +24,7 @@ use tests::load::{self, Maker};
 use tests::observer::Observer;
 use tests::running::{Running, wait_for};
 use tests::spoil::spoil;
-use tests::{http, replay};
+use tests::{http, liar, replay};
 
 /// Documents of one submission.
 const DOCUMENTS: u64 = 5;
@@ -200,6 +200,7 @@ fn after_two_lost_journals_operators_restart_the_chain_with_all_that_was_acknowl
     running.start(&[0, 1, 2, 3]);
     running.becomes_provable(1);
     agree(&running);
+    no_false_file_is_believed(&running);
     running.network.stop_all().unwrap();
     for at in [0, 1, 2] {
         let log = running.log(at);
@@ -522,6 +523,44 @@ fn audit(running: &Running, acknowledged: &BTreeSet<SubmissionHash>) {
         &["audit", "--trust", &trust, text(running.dir(3))],
         1,
     );
+}
+
+/// What a node serves as the restart file decides nothing by itself: an audit that is given another one never says SOUND.
+fn no_false_file_is_believed(running: &Running) {
+    let trust = text(&running.network.manifest().trust).to_owned();
+    let right = http::get(running.api(1), "/v1/restarts/1").unwrap().body;
+    let audit = |served: &dyn Fn(u64) -> Option<Vec<u8>>| {
+        let answers: Vec<_> = (0..4).map(served).collect();
+        let lie = move |path: &str, answer: &mut http::Answer| {
+            if let Some(epoch) = path.strip_prefix("/v1/restarts/") {
+                // Beyond the fourth as the fourth.
+                let epoch: usize = epoch.parse().unwrap();
+                let served = answers[epoch.min(3)].clone();
+                answer.status = if served.is_some() { 200 } else { 404 };
+                answer.body = served.unwrap_or_default();
+            }
+        };
+        let url = liar::serve(running.api(1), lie).unwrap();
+        let out = run("nachweis", &["audit", "--trust", &trust, "--node", &url]);
+        let said = [&out.stdout[..], &out.stderr[..]].concat();
+        (out.status.code().unwrap(), String::from_utf8(said).unwrap())
+    };
+    let (code, said) = audit(&|epoch| (epoch < 2).then(|| right.clone()));
+    assert!(code == 0 && said.contains("SOUND"), "{said}");
+    // That there was no restart; and the same one for ever.
+    let (code, said) = audit(&|_| None);
+    assert!(code == 1 && !said.contains("SOUND"), "{said}");
+    let (code, said) = audit(&|_| Some(right.clone()));
+    let expected = "asked for the restart that opened epoch 3 or a later one, the node gives one about epoch 0";
+    assert!(code != 0 && said.contains(expected), "{code}: {said}");
+    // One bit of it, from its version to its last signature.
+    for part in 0..=8 {
+        let mut flipped = right.clone();
+        let at = (flipped.len() - 1) * part / 8;
+        flipped[at] ^= 1;
+        let (code, said) = audit(&|epoch| (epoch < 2).then(|| flipped.clone()));
+        assert!(code != 0 && !said.contains("SOUND"), "{at}: {said}");
+    }
 }
 
 /// The node says which file it needs and how it gets it, and goes on with it.

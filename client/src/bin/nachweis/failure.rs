@@ -140,7 +140,8 @@ impl Failure {
                 AuditError::Open(_)
                 | AuditError::Note(_)
                 | AuditError::Checkpoint(_)
-                | AuditError::Restart(_) => Exit::CouldNotTell,
+                | AuditError::Restart(_)
+                | AuditError::OldRestart { .. } => Exit::CouldNotTell,
                 AuditError::Api(error) => api(error),
                 AuditError::Task => Exit::Internal,
             },
