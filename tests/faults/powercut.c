@@ -5,6 +5,7 @@
  * the N-th write it plays a disk that lost its power: each kept page goes back to its old contents with probability
  * 1/2, growth of a file since its last sync is cut off with probability 1/2 (to any page), a file made, renamed or
  * removed without a sync of its folder afterwards is undone with probability 1/2. Then the process is gone, as by kill -9.
+ * SIGUSR1 does the same at once, at any time: so several processes lose their power together.
  *
  * sync_file_range makes nothing durable here: it flushes neither the file's length nor the disk's cache. What it does
  * not play: pages of a synced file that rot, and writes through memory maps (the node has none).
@@ -12,6 +13,7 @@
  *   CUT_DIR    only files below this folder
  *   CUT_AFTER  number of writes to them after which the power goes; 0 = never
  *   CUT_SEED   seed of what is lost
+ *   CUT_MARK   file that is made when it happens: who ended otherwise was not cut
  */
 #include "shim.h"
 
@@ -29,9 +31,22 @@ static struct file *files;
 static struct entry *entries;
 static uint64_t writes, cut_after, seed;
 
+static char mark[PATH_MAX];
+static void *wait_for_cut(void *unused);
+
 __attribute__((constructor)) static void init(void) {
     watch_below("CUT_DIR");
     const char *value;
+    if ((value = getenv("CUT_MARK"))) {
+        snprintf(mark, sizeof mark, "%s", value);
+        /* Threads that come later inherit the mask: the signal is this one's alone. */
+        sigset_t cut;
+        sigemptyset(&cut);
+        sigaddset(&cut, SIGUSR1);
+        pthread_sigmask(SIG_BLOCK, &cut, NULL);
+        pthread_t thread;
+        pthread_create(&thread, NULL, wait_for_cut, NULL);
+    }
     if ((value = getenv("CUT_AFTER"))) cut_after = strtoull(value, NULL, 10);
     if ((value = getenv("CUT_SEED"))) seed = strtoull(value, NULL, 10) * 2654435761u + 1;
 }
@@ -103,12 +118,28 @@ static void lose_entry(struct entry *e) {
     close(fd);
 }
 
-static void count_write(void) {
-    if (!cut_after || ++writes < cut_after) return;
+static void lose_power(void) {
     for (struct file *f = files; f; f = f->next) lose_file(f);
     for (struct entry *e = entries; e; e = e->next) lose_entry(e);
+    if (*mark) close(real_open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
     kill(getpid(), SIGKILL);
     for (;;) pause();
+}
+
+static void count_write(void) {
+    if (cut_after && ++writes >= cut_after) lose_power();
+}
+
+static void *wait_for_cut(void *unused) {
+    sigset_t cut;
+    int signal;
+    sigemptyset(&cut);
+    sigaddset(&cut, SIGUSR1);
+    if (!sigwait(&cut, &signal)) {
+        pthread_mutex_lock(&lock);
+        lose_power();
+    }
+    return unused;
 }
 
 static void before_write(int fd, size_t count, off_t at) {

@@ -9,7 +9,8 @@ use crate::load::{self, Maker};
 use crate::network::{End, Network};
 use crate::replay::{self, Summary};
 use ledger::hash::SubmissionHash;
-use std::collections::BTreeSet;
+use rustix::process::Signal;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, Result};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -29,8 +30,13 @@ const REST: Duration = Duration::from_millis(100);
 const REAPED_WITHIN: Duration = Duration::from_secs(10);
 /// What a node says of a validator that signed twice.
 pub const SIGNED_TWICE: &str = "signed two votes that exclude each other";
-/// What a node says when its journal or its guard is not what it had synced.
-pub const VOICE_LOST: [&str; 2] = ["its journal is lost", "guard is lost"];
+/// What a node says when its journal or its guard is not what it had synced: at its start, or when it hears from the others
+/// of a vote that its journal does not know.
+pub const VOICE_LOST: [&str; 3] = [
+    "its journal is lost",
+    "guard is lost",
+    "this key's journal is not complete",
+];
 /// What it says when the archive is not.
 pub const ARCHIVE_LOST: [&str; 2] = ["damage: ", "blocks behind it had been archived"];
 
@@ -67,9 +73,12 @@ impl Draw {
 #[derive(Debug)]
 pub struct Load {
     stop: Arc<AtomicBool>,
-    acknowledged: Arc<Mutex<BTreeSet<SubmissionHash>>>,
+    acknowledged: Arc<Mutex<Acknowledged>>,
     senders: Vec<JoinHandle<Result<()>>>,
 }
+
+/// Submissions that were reported as final, with the place of the node that said so.
+pub type Acknowledged = BTreeMap<SubmissionHash, usize>;
 
 impl Load {
     /// Starts them; what they send is drawn from the seed.
@@ -78,7 +87,7 @@ impl Load {
     /// If the network's keys cannot be read.
     pub fn start(network: &Network, seed: u64) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
+        let acknowledged = Arc::new(Mutex::new(Acknowledged::new()));
         let apis: Vec<SocketAddr> = network.manifest().nodes.iter().map(|n| n.api).collect();
         let mut senders = Vec::new();
         for at in 0..SENDERS {
@@ -89,9 +98,10 @@ impl Load {
                 while !stop.load(Ordering::Relaxed) {
                     let submission = maker.registrations(draw.between(1, 20))?;
                     let body = load::body([&submission]);
-                    if is_final(apis[draw.below(apis.len())], &body) {
-                        let mut set = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
-                        set.insert(submission.hash());
+                    let through = draw.below(apis.len());
+                    if is_final(apis[through], &body) {
+                        let mut map = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+                        map.insert(submission.hash(), through);
                     } else {
                         std::thread::sleep(REST);
                     }
@@ -106,6 +116,12 @@ impl Load {
         })
     }
 
+    /// What was reported as final until now.
+    fn so_far(&self) -> Acknowledged {
+        let map = self.acknowledged.lock();
+        map.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Ends the load; the submissions that a node reported as final.
     ///
     /// # Errors
@@ -116,8 +132,9 @@ impl Load {
             let ended = sender.join();
             ended.map_err(|_panic| Error::other("a sender of the load failed"))??;
         }
-        let set = self.acknowledged.lock();
-        Ok(set.unwrap_or_else(PoisonError::into_inner).clone())
+        let map = self.acknowledged.lock();
+        let map = map.unwrap_or_else(PoisonError::into_inner);
+        Ok(map.keys().copied().collect())
     }
 }
 
@@ -156,6 +173,7 @@ pub fn kills(network: &mut Network, kills: u64, seed: u64) -> Result<Outcome> {
     for _ in 0..kills {
         std::thread::sleep(Duration::from_millis(draw.between(20, 400)));
         let victim = draw.below(network.manifest().nodes.len());
+        all_run(network)?;
         network.kill(victim)?;
         if draw.between(0, 3) > 0 {
             std::thread::sleep(Duration::from_millis(draw.between(0, 300)));
@@ -165,7 +183,25 @@ pub fn kills(network: &mut Network, kills: u64, seed: u64) -> Result<Outcome> {
     conclude(network, load, kills, recoveries)
 }
 
-/// Cuts the power of nodes at random writes, until `cuts` of them hit. Several may be dark at once.
+/// Nobody ended by itself: a kill of who is gone already would hide it.
+fn all_run(network: &Network) -> Result<()> {
+    let nodes = network.manifest().nodes.iter().enumerate();
+    let mut gone = nodes.filter(|(at, _)| !network.is_running(*at));
+    match gone.next() {
+        Some((at, node)) => {
+            let (id, end) = (&node.authority, network.ended(at));
+            Err(Error::other(format!("{id} ended by itself: {end:?}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// After so many single cuts for each node, all of them lose their power at once.
+const ROUNDS: u64 = 3;
+
+/// Cuts the power until `cuts` of them hit: of single nodes at random writes, where several may be dark at once, and after
+/// some of these of all nodes at the same moment. Then what each node had called final must be in its own archive, before
+/// anybody could give it back.
 ///
 /// # Errors
 /// As [`kills`], and if the shim cannot be built (it needs gcc).
@@ -178,7 +214,7 @@ pub fn power_cuts(network: &mut Network, cuts: u64, seed: u64) -> Result<Outcome
         network.start_with(at, &cut_after(network, at, &shim, &mut draw))?;
     }
     let load = Load::start(network, seed)?;
-    let (mut hit, mut recoveries) = (0, Vec::new());
+    let (mut hit, mut alone, mut recoveries) = (0, 0, Vec::new());
     let mut last = Instant::now();
     while hit < cuts {
         std::thread::sleep(Duration::from_millis(20));
@@ -187,11 +223,16 @@ pub fn power_cuts(network: &mut Network, cuts: u64, seed: u64) -> Result<Outcome
                 continue;
             }
             cut_by_the_shim(network, at)?;
-            hit += 1;
+            (hit, alone) = (hit + 1, alone + 1);
             last = Instant::now();
             let environment = cut_after(network, at, &shim, &mut draw);
             // The next cut may come while it still recovers: that counts too.
             network.start_with(at, &environment)?;
+        }
+        if alone >= ROUNDS * count as u64 {
+            alone = 0;
+            hit += cut_all(network, &load, &shim, &mut draw)?;
+            last = Instant::now();
         }
         if last.elapsed() > AGREE_WITHIN {
             return Err(Error::other(
@@ -208,21 +249,63 @@ pub fn power_cuts(network: &mut Network, cuts: u64, seed: u64) -> Result<Outcome
     conclude(network, load, hit, recoveries)
 }
 
+/// All nodes lose their power at one moment under load: how many were hit. They run again afterwards, with cuts to come.
+fn cut_all(network: &mut Network, load: &Load, shim: &Path, draw: &mut Draw) -> Result<u64> {
+    let count = network.manifest().nodes.len();
+    for at in 0..count {
+        // Only what works can lose what it promised; a single cut must not come in between.
+        network.kill(at)?;
+        network.start_with(at, &cut_at(network, at, shim, (0, draw.next())))?;
+    }
+    (0..count).try_for_each(|at| network.wait_ready(at))?;
+    std::thread::sleep(Duration::from_millis(draw.between(100, 1_500)));
+    for signal in [Signal::STOP, Signal::USR1, Signal::CONT] {
+        for at in 0..count {
+            network.signal(at, signal);
+        }
+    }
+    for at in 0..count {
+        while network.is_running(at) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        cut_by_the_shim(network, at)?;
+    }
+    let acknowledged = load.so_far();
+    for (at, node) in network.manifest().nodes.iter().enumerate() {
+        let held = replay::held(&node.dir)?;
+        let told = acknowledged.iter().filter(|(_, through)| **through == at);
+        let lost = told.filter(|(hash, _)| !held.contains(hash)).count();
+        if lost > 0 {
+            let message = format!("{} had called {lost} final that it lost", node.authority);
+            return Err(Error::other(message));
+        }
+    }
+    for at in 0..count {
+        network.start_with(at, &cut_after(network, at, shim, draw))?;
+    }
+    Ok(count as u64)
+}
+
 /// A node that ended by itself is not one whose power was cut: it refuses something that a person would have to mend.
 fn cut_by_the_shim(network: &Network, at: usize) -> Result<()> {
     let deadline = Instant::now() + REAPED_WITHIN;
+    let id = &network.manifest().nodes[at].authority;
     loop {
         match network.ended(at) {
-            Some(End::Signal) => return Ok(()),
+            Some(End::Signal) if std::fs::remove_file(mark(network, at)).is_ok() => return Ok(()),
+            Some(End::Signal) => return Err(Error::other(format!("{id} was ended by a signal"))),
             Some(End::Code(code)) => {
-                let node = &network.manifest().nodes[at];
-                let message = format!("{} ended by itself with {code}", node.authority);
-                return Err(Error::other(message));
+                return Err(Error::other(format!("{id} ended by itself with {code}")));
             }
             None if Instant::now() > deadline => return Err(Error::other("no end is known")),
             None => std::thread::sleep(Duration::from_millis(2)),
         }
     }
+}
+
+/// The file with which the shim says that it was the one.
+fn mark(network: &Network, at: usize) -> PathBuf {
+    network.dir().join(format!("cut-{at}"))
 }
 
 fn cut_after(
@@ -236,12 +319,22 @@ fn cut_after(
         0 => draw.between(1, 60),
         _ => draw.between(60, 1_500),
     };
+    cut_at(network, at, shim, (after, draw.next()))
+}
+
+fn cut_at(
+    network: &Network,
+    at: usize,
+    shim: &Path,
+    (after, seed): (u64, u64),
+) -> Vec<(&'static str, String)> {
     let data = network.manifest().nodes[at].dir.join("data");
     vec![
         ("LD_PRELOAD", shim.display().to_string()),
         ("CUT_DIR", data.display().to_string()),
         ("CUT_AFTER", after.to_string()),
-        ("CUT_SEED", draw.next().to_string()),
+        ("CUT_SEED", seed.to_string()),
+        ("CUT_MARK", mark(network, at).display().to_string()),
     ]
 }
 
@@ -293,8 +386,11 @@ fn conclude(
     })
 }
 
-/// No node said at any of its starts that something was gone which it had synced.
-fn nothing_was_lost(network: &Network) -> Result<()> {
+/// No node said that something was gone which it had synced.
+///
+/// # Errors
+/// The first line that says so.
+pub fn nothing_was_lost(network: &Network) -> Result<()> {
     for node in &network.manifest().nodes {
         says_none_of(&node.dir, &VOICE_LOST)?;
         says_none_of(&node.dir, &ARCHIVE_LOST)?;

@@ -70,6 +70,7 @@ pub fn run(network: &mut Network, lasts: Duration, seed: u64) -> Result<Outcome>
     let past = chaos.past;
     campaign::agree(network)?;
     let chain = campaign::audit(network, &seen.acknowledged)?;
+    campaign::nothing_was_lost(network)?;
     Ok(Outcome {
         faults: past.len(),
         acknowledged: seen.acknowledged.len(),

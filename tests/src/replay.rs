@@ -80,6 +80,23 @@ pub fn archive(node: &Path) -> Result<Summary> {
     })
 }
 
+/// The submissions in a stopped node's archive, final or not, as far as it can be read.
+///
+/// # Errors
+/// If something other than its end is wrong.
+pub fn held(node: &Path) -> Result<BTreeSet<SubmissionHash>> {
+    let mut held = BTreeSet::new();
+    for payload in payloads(&node.join("data/archive"))? {
+        let block = Block::decode(&payload.block).map_err(Error::other)?;
+        for item in block.body.parse().map_err(Error::other)? {
+            if let Item::Submission(submission) = item {
+                held.insert(submission.hash());
+            }
+        }
+    }
+    Ok(held)
+}
+
 /// The restart files of an archive folder, in the order of their names.
 fn restarts(folder: &Path) -> Result<Vec<RestartFile>> {
     let mut paths = fs::read_dir(folder)?
