@@ -41,7 +41,7 @@ enum Command {
         /// Directory to make
         #[arg(long)]
         dir: PathBuf,
-        /// libp2p multiaddress to listen at [default: the first in the genesis]
+        /// libp2p multiaddress to listen at [default: the first IP address in the genesis; needed if it names DNS names only]
         #[arg(long)]
         listen: Option<String>,
         /// Address of the HTTP API

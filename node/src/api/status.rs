@@ -29,6 +29,7 @@ POST /v1/receipts                  receipts of up to 1,000 documents
 GET  /v1/keys/{key}                a registrar's key
 GET  /v1/authorities               the members
 GET  /v1/blocks/{height}[?raw]     a block, in numbers or as archived
+GET  /v1/restarts/{epoch}          the restart file that opened an epoch
 GET  /v1/status                    this node, for people and programs
 GET  /log/checkpoint               newest checkpoint with its cosignatures (C2SP tlog-checkpoint)
 GET  /log/tile/...                 tiles and entry bundles (C2SP tlog-tiles)

@@ -131,9 +131,10 @@ impl From<RestartCommandError> for Failure {
                 "let it catch up by `nachweis-node run`, or restore it from a backup of another node, and install then"
                     .into(),
             ),
-            RestartCommandError::OtherFile { .. } => {
-                Some("take the file from data/archive of a node that runs".into())
-            }
+            RestartCommandError::OtherFile { .. } => Some(
+                "copy restart-<epoch> from data/archive of a node that runs into this node's, under the same name"
+                    .into(),
+            ),
             RestartCommandError::OtherAdmin(_)
             | RestartCommandError::Restart(_)
             | RestartCommandError::OtherSet => None,

@@ -55,7 +55,8 @@ impl RestartsError {
         match self {
             Self::File(_) => "only a file itself counts there, not a link to one",
             Self::Malformed { .. } | Self::Refused { .. } | Self::OtherEpoch { .. } => {
-                "take the file from another operator and put it in its place: nachweis-node install-restart"
+                "copy the file of this name from data/archive of another node into its place, or, on a validator that kept \
+                 chain.restart: nachweis-node install-restart"
             }
         }
     }

@@ -103,6 +103,6 @@ fn print(args: &Args, keys: &Keys, out: &mut dyn Write) -> io::Result<()> {
     )?;
     writeln!(
         out,
-        "Back up the keys, apart from the journal: a restored journal counts as lost."
+        "Back up the *.key files alone. Never keep a copy of journal or guard: it would let the key sign twice."
     )
 }
