@@ -290,6 +290,9 @@ pub struct Status {
     pub log_size: u64,
     /// Size of the newest checkpoint that a quorum cosigned.
     pub provable_size: u64,
+    /// What a person must look at, the newest of all since the node began.
+    #[serde(default)]
+    pub alarm: Option<String>,
     /// Why this node cosigns nothing, and what to do.
     #[serde(default)]
     pub unguarded: Option<String>,

@@ -126,6 +126,7 @@ pub async fn serve(
 }
 
 fn router(app: App) -> Router {
+    // What is answered from the index, or is known only once it is there.
     let of_the_index = Router::new()
         .route("/v1/submissions", post(submissions::submit))
         .route("/v1/documents/{id}", get(documents::document))
@@ -134,13 +135,13 @@ fn router(app: App) -> Router {
         .route("/v1/receipts", post(receipts::many))
         .route("/v1/keys/{key}", get(members::key))
         .route("/v1/authorities", get(members::authorities))
+        .route("/v1/restarts/{epoch}", get(restarts::restart))
         .route_layer(axum::middleware::from_fn_with_state(
             app.clone(),
             limits::index,
         ));
     let limited = of_the_index
         .route("/v1/blocks/{height}", get(blocks::block))
-        .route("/v1/restarts/{epoch}", get(restarts::restart))
         .route("/log/checkpoint", get(log::checkpoint))
         .route("/log/{*path}", get(log::tile))
         .route_layer(axum::middleware::from_fn_with_state(

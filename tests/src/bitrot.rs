@@ -15,6 +15,7 @@ use crate::http;
 use crate::load::{self, Maker};
 use crate::network::Network;
 use ledger::frame::Payload;
+use ledger::genesis::Params;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::{Error, Result};
@@ -54,6 +55,15 @@ const STARTS: usize = 45;
 const MINUTE: Duration = Duration::from_secs(60);
 /// What a validator says once it votes.
 const VOTES: &str = "standing=votes";
+/// Submissions before the first flip, and documents in each: more leaves than a tile of the log has.
+const SUBMISSIONS: usize = 24;
+const SUBMITTED_AT_ONCE: usize = 12;
+/// Leaves of a tile.
+const TILE: u64 = 256;
+/// Blocks of an epoch: some of those before the first flip end one.
+const EPOCH_LENGTH: u64 = 10;
+/// Compared by its tree.
+const CHECKPOINT: &str = "/log/checkpoint";
 /// The node whose files rot.
 const VICTIM: usize = 0;
 /// How long a node may take to serve everything again, or to refuse.
@@ -74,6 +84,14 @@ pub enum Fate {
 
 /// How often which fate befell which kind of file.
 pub type Table = BTreeMap<(&'static str, Fate), u32>;
+
+/// What a network is founded with for this: several epochs in few blocks.
+pub fn params() -> Params {
+    Params {
+        epoch_length: EPOCH_LENGTH,
+        ..Params::default()
+    }
+}
 
 /// Flips so many bits, one at a time. `tell` is called after each.
 ///
@@ -375,6 +393,12 @@ fn lasting(path: &str, body: Vec<u8>) -> Vec<u8> {
             Err(_) => body,
         };
     }
+    if path == CHECKPOINT {
+        // Its tree; any quorum's signatures will do.
+        let text = String::from_utf8_lossy(&body).into_owned();
+        let tree: Vec<_> = text.lines().take(3).collect();
+        return tree.join("\n").into_bytes();
+    }
     if !path.starts_with("/v1/documents/") {
         return body;
     }
@@ -406,17 +430,28 @@ fn paths(network: &Network, documents: &[String]) -> Result<Vec<String>> {
         return Err(Error::other("no height in the status"));
     };
     let blocks = (1..=height).map(|height| format!("/v1/blocks/{height}?raw"));
-    let tiles = ["/log/tile/0", "/log/tile/entries"].map(|tile| format!("{tile}/000.p/{size}"));
+    let (full, rest) = (size / TILE, size % TILE);
+    if full != 1 || rest == 0 {
+        return Err(Error::other(format!(
+            "{size} entries are not one tile and some"
+        )));
+    }
+    let rows = ["/log/tile/0", "/log/tile/entries"].into_iter();
+    let tiles = rows.flat_map(|row| [format!("{row}/000"), format!("{row}/001.p/{rest}")]);
+    let above = ["/log/tile/1/000.p/1", "/v1/authorities", CHECKPOINT].map(str::to_owned);
     let states = documents.iter().map(|id| format!("/v1/documents/{id}"));
-    Ok(blocks.chain(tiles).chain(states).collect())
+    let some = documents.iter().step_by(SUBMITTED_AT_ONCE);
+    let histories = some.map(|id| format!("/v1/documents/{id}/history"));
+    let paths = blocks.chain(tiles).chain(above);
+    Ok(paths.chain(states).chain(histories).collect())
 }
 
 fn fill(network: &mut Network) -> Result<Vec<String>> {
     network.start_all()?;
     let maker = Maker::new(network, VICTIM)?;
     let mut documents = Vec::new();
-    for _ in 0..24 {
-        let submission = maker.registrations(3)?;
+    for _ in 0..SUBMISSIONS {
+        let submission = maker.registrations(SUBMITTED_AT_ONCE as u64)?;
         for record in submission.records() {
             if let ledger::record::Record::Register { document, .. } = record {
                 documents.push(document.to_string());

@@ -217,6 +217,12 @@ impl<'a> Bench<'a> {
             note(Phase::Stop, self.counts()?);
             self.start()?;
         }
+        for file in ["journal", "archive", "guard"] {
+            let sync = (Phase::Commit, file.to_owned(), "fdatasync".to_owned());
+            if !most.contains_key(&sync) {
+                return Err(Error::other(format!("a commit does not sync {file}")));
+            }
+        }
         let mut cases = Vec::new();
         for ((phase, file, call), most) in most {
             for number in 1..=most {

@@ -4,6 +4,7 @@
 
 use crate::http;
 use crate::load::{self, Maker};
+use crate::measure;
 use crate::network::Network;
 use ledger::genesis::Params;
 use rustix::process::Signal;
@@ -118,18 +119,14 @@ impl Running {
         found.unwrap_or_else(|| panic!("{name} is not in\n{text}"))
     }
 
-    /// Memory that a node's process holds, in KiB (`VmRSS`).
+    /// Most memory that a node's process ever held, in KiB: what an attack took and gave back counts.
     ///
     /// # Panics
     /// If it does not run.
-    pub fn resident_kib(&self, at: usize) -> u64 {
+    pub fn peak_kib(&self, at: usize) -> u64 {
         let process = self.network.manifest().nodes[at].process;
         let pid = process.expect("the node was started").pid;
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-        let mut lines = status.lines();
-        let line = lines.find_map(|line| line.strip_prefix("VmRSS:"));
-        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        number.expect("VmRSS")
+        measure::used(pid).expect("it runs").peak_kib
     }
 
     /// Hands one registration of an authority to its own node and waits until it can be proved.

@@ -9,7 +9,7 @@ const FLIPS: u64 = 25;
 #[test]
 fn a_flipped_bit_is_harmless_or_told_and_never_served() {
     let dir = tempfile::tempdir().unwrap();
-    let mut network = Network::found(dir.path(), 4).unwrap();
+    let mut network = Network::found_with_params(dir.path(), 4, &bitrot::params()).unwrap();
     let table = bitrot::run(&mut network, FLIPS, 1, |_| ());
     for at in 0..4 {
         network.kill(at).unwrap();

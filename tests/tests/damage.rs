@@ -5,12 +5,18 @@
     reason = "a test ends at the first thing that is not as it should be"
 )]
 
+use ledger::block::Block;
+use ledger::body::Item;
+use ledger::document::DocumentId;
 use ledger::frame::{HEADER_LEN, Payload, SegmentHeader, segment_name};
 use ledger::genesis::Params;
+
+use ledger::record::Record;
+use ledger::submission::Submission;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tests::binaries::command;
@@ -153,9 +159,40 @@ fn damage_in_what_a_start_needs_is_repaired_before_it_serves() {
     running.becomes_provable(1);
 }
 
+/// The document that a submission registers.
+fn document(submission: &Submission) -> DocumentId {
+    let [Record::Register { document, .. }] = submission.records() else {
+        panic!("one registration");
+    };
+    *document
+}
+
+/// The document that the chain's first block registers.
+fn first_document(api: SocketAddr) -> DocumentId {
+    let block = Block::decode(&block(api, 1)).unwrap();
+    let items = block.body.parse().unwrap();
+    let of = |item: &Item| match item {
+        Item::Submission(submission) => Some(document(submission)),
+        Item::Evidence(_) => None,
+    };
+    items.iter().find_map(of).unwrap()
+}
+
+/// Remade from its blocks, which are not here: refused, and what is here stays.
+fn reindex_is_refused(node: &Path) {
+    let mut reindex = command("nachweis-node").unwrap();
+    let refused = reindex.args(["reindex", "--dir"]).arg(node);
+    let refused = refused.output().unwrap();
+    assert!(!refused.status.success());
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(text.contains("archive segment 1"), "{text}");
+    assert!(node.join("data/index").exists() && node.join("data/log").exists());
+}
+
 #[test]
 fn with_old_segments_moved_away_proofs_are_served_and_a_body_names_its_segment() {
     let mut running = network();
+    let old = first_document(running.api(1));
     let cold = running.folder().join("cold");
     fs::create_dir(&cold).unwrap();
     running.network.stop(1).unwrap();
@@ -177,6 +214,18 @@ fn with_old_segments_moved_away_proofs_are_served_and_a_body_names_its_segment()
         text.contains("segment-missing") && text.contains("archive segment 1"),
         "{text}"
     );
+    // What became of a document in it is known all the same; what was recorded of it stands in the segment.
+    let state = format!("/v1/documents/{old}");
+    assert_eq!(get(here, &state).status, 200);
+    for what in ["history", "receipt"] {
+        let known = get(here, &format!("{state}/{what}"));
+        let text = known.text();
+        println!("{what}: {text}");
+        assert!(
+            known.status == 503 && text.contains("archive segment 1"),
+            "{text}"
+        );
+    }
     let away = running.status(1)["archive"]["away"][0].to_string();
     assert!(
         away.starts_with("\"archive segments 1 to 2, blocks 1 to "),
@@ -195,21 +244,14 @@ fn with_old_segments_moved_away_proofs_are_served_and_a_body_names_its_segment()
         &load::body([&submission]),
     );
     assert!(answer.unwrap().text().contains("\"provable\""));
-    let [ledger::record::Record::Register { document, .. }] = submission.records() else {
-        panic!("one registration");
-    };
-    let receipt = get(here, &format!("/v1/documents/{document}/receipt"));
+    let receipt = get(
+        here,
+        &format!("/v1/documents/{}/receipt", document(&submission)),
+    );
     assert_eq!(receipt.status, 200, "{}", receipt.text());
     // An index cannot be made again without the bodies: the one that is here is not thrown away for that.
     running.network.stop(1).unwrap();
-    let mut reindex = command("nachweis-node").unwrap();
-    let refused = reindex.args(["reindex", "--dir"]).arg(running.dir(1));
-    let refused = refused.output().unwrap();
-    assert!(!refused.status.success());
-    let text = String::from_utf8_lossy(&refused.stderr);
-    assert!(text.contains("archive segment 1"), "{text}");
-    assert!(running.dir(1).join("data/index").exists());
-    assert!(running.dir(1).join("data/log").exists());
+    reindex_is_refused(running.dir(1));
     // Put back, everything is served again.
     for number in [1, 2] {
         let name = segment_name(number);
@@ -380,7 +422,7 @@ fn a_disk_that_fills_up_refuses_submissions_then_stops_cleanly() {
         );
         answer
             .ok()
-            .filter(|answer| answer.text().contains("disk-low"))
+            .filter(|answer| answer.status == 507 && answer.text().contains("disk-low"))
     });
     println!("{}", refused.text());
     running.network.kill(3).unwrap();

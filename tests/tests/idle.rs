@@ -5,6 +5,8 @@
     reason = "a test ends at the first thing that is not as it should be"
 )]
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tests::load::{self, Maker};
 use tests::running::{Running, wait_for};
@@ -29,8 +31,36 @@ fn counters(running: &Running) -> Vec<(usize, &'static str, u64)> {
         .collect()
 }
 
+/// A network whose nodes have a shim preloaded that lists every write and sync of their data, and these lists.
+fn listed() -> (Running, Vec<PathBuf>) {
+    let mut running = Running::founded();
+    let shim = campaign::build_shim(&running.network, "failing").unwrap();
+    let lists = NODES.map(|at| running.folder().join(format!("calls-{at}")));
+    let order = running.folder().join("order");
+    // Nothing fails: it only counts.
+    fs::write(&order, "1 - - 0 -\n").unwrap();
+    for at in NODES {
+        let text = |path: &Path| path.display().to_string();
+        let environment = [
+            ("LD_PRELOAD", text(&shim)),
+            ("FAULT_DIR", text(&running.dir(at).join("data"))),
+            ("FAULT_ARM", text(&order)),
+            ("FAULT_LOG", text(&lists[at])),
+        ];
+        running.network.start_with(at, &environment).unwrap();
+    }
+    for at in NODES {
+        running.network.wait_ready(at).unwrap();
+    }
+    (running, lists.to_vec())
+}
+
 fn is_idle_for(time: Duration) {
-    let running = Running::with_nodes(&NODES);
+    let (running, lists) = listed();
+    let calls = || {
+        let read = |list: &PathBuf| fs::read_to_string(list).unwrap();
+        lists.iter().map(read).collect::<Vec<_>>()
+    };
     running.becomes_provable(0);
     campaign::agree(&running.network).unwrap();
     // Certificates that are still on their way are written, too.
@@ -40,8 +70,14 @@ fn is_idle_for(time: Duration) {
         let now = counters(&running);
         (std::mem::replace(&mut last, now.clone()) == now).then_some(())
     });
+    // So is the note of the newest checkpoint, which waits a second.
+    std::thread::sleep(Duration::from_secs(3));
+    let before = calls();
+    assert!(before.iter().all(|list| list.contains("archive fdatasync")));
     std::thread::sleep(time);
     assert_eq!(counters(&running), last);
+    // No file is written or synced, whatever it is.
+    assert_eq!(calls(), before);
     let maker = Maker::new(&running.network, 1).unwrap();
     let body = load::body([&maker.registrations(1).unwrap()]);
     let begun = Instant::now();

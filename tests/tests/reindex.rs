@@ -98,6 +98,8 @@ fn while_the_index_is_made_blocks_and_tiles_are_served_and_the_rest_says_why_not
     let status = running.status(0);
     let keys = get("/v1/authorities");
     let document = get("/v1/documents/00000000000000000000000000000000");
+    // An audit must not be told that there was no restart.
+    let restart = get("/v1/restarts/1");
     let missing = running.metric(0, "nachweis_index_blocks_missing");
     // All that was asked while it was not ready.
     assert!(
@@ -108,7 +110,7 @@ fn while_the_index_is_made_blocks_and_tiles_are_served_and_the_rest_says_why_not
     assert!(tile.text().contains("no-tile"), "{}", tile.text());
     assert_eq!(status["height"], RECORDS / 1_000);
     assert!(missing > 0);
-    for refused in [keys, document] {
+    for refused in [keys, document, restart] {
         assert_eq!(refused.status, 503, "{}", refused.text());
         assert!(
             refused.text().contains("index-rebuilding"),
@@ -126,6 +128,7 @@ fn while_the_index_is_made_blocks_and_tiles_are_served_and_the_rest_says_why_not
         (!ready.text().contains("index-rebuilding")).then_some(())
     });
     assert_eq!(get("/v1/authorities").status, 200);
+    assert_eq!(get("/v1/restarts/1").status, 404);
     assert_eq!(running.metric(0, "nachweis_index_blocks_missing"), 0);
     let log = newest_log(&running, 0);
     assert!(!log.contains("looked through"), "{log}");

@@ -322,6 +322,38 @@ fn a_report_hides_nothing_that_its_journal_knows_and_one_file_alone_is_installed
     assert_code(&install(0, "first"), 0);
 }
 
+/// More blocks than a stopped node waits with, and fewer than any other would.
+const MISSED: u64 = 30;
+
+#[test]
+fn a_stopped_validator_catches_up_beside_others_that_are_stopped() {
+    let mut running = Running::with_nodes(&[0, 1, 2, 3]);
+    running.becomes_provable(0);
+    running.network.kill(3).unwrap();
+    for _ in 0..MISSED {
+        running.becomes_provable(0);
+    }
+    let height = |running: &Running, at: usize| running.status(at)["height"].as_u64().unwrap();
+    let head = height(&running, 0);
+    running.network.stop_all().unwrap();
+    let desk = Desk::of(&running);
+    for at in [0, 1, 3] {
+        let told = desk.stop_for_restart(at, at, &format!("{at}.report"));
+        assert_code(&told, 0);
+    }
+    running.start(&[0, 1, 3]);
+    wait_for("the one that was behind has the blocks", || {
+        (height(&running, 3) + 8 >= head).then_some(())
+    });
+    wait_for("it follows no more", || {
+        let standing = running.status(3)["standing"].to_string();
+        standing.contains("stopped for a restart").then_some(())
+    });
+    // None of them has signed anything for it.
+    let maker = Maker::new(&running.network, 0).unwrap();
+    assert_eq!(register(&running, &maker, 0, 2_000), None);
+}
+
 #[track_caller]
 fn assert_code(output: &Output, code: i32) {
     assert_eq!(output.status.code(), Some(code), "{output:?}");

@@ -67,7 +67,7 @@ pub(super) fn needs_index(app: &App) -> Result<(), ApiError> {
     };
     let (at, of) = making.progress();
     let message = format!(
-        "this node makes its index again and is at block {at} of {of}; until then it serves blocks, tiles and the checkpoint alone"
+        "this node makes its index again and is at block {at} of {of}; until then it serves blocks, hash tiles and the checkpoint alone"
     );
     let refused = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "index-rebuilding", message);
     Err(refused.hint("ask another node, or try again when /readyz says ready"))

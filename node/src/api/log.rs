@@ -4,6 +4,7 @@
 
 use super::App;
 use super::error::ApiError;
+use super::limits::needs_index;
 use crate::storage::log_hashes::TILE_WIDTH;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -60,6 +61,9 @@ pub(super) async fn tile(
     if !tile.is_within(level, size) {
         let message = format!("{path} is not within the checkpoint of size {size}");
         return Err(ApiError::new(StatusCode::NOT_FOUND, "no-tile", message));
+    }
+    if let Resource::Entries(_) = resource {
+        needs_index(&app)?;
     }
     let bytes = app
         .blocking(move |app| match resource {

@@ -59,6 +59,7 @@ pub(super) async fn status(State(app): State<App>) -> Json<Status> {
         time_ms: head.tip.time_ms.0,
         log_size: head.tip.log_size().0,
         provable_size: progress.provable_size.0,
+        alarm: node.alarm,
         unguarded: node.unguarded,
         missing_cosigners: node
             .missing_cosigners

@@ -128,7 +128,7 @@ impl From<RestartCommandError> for Failure {
                     .into(),
             ),
             RestartCommandError::Behind { .. } => Some(
-                "let it catch up by `nachweis-node run`, or restore it from a backup of another node, and install then"
+                "let it catch up by `nachweis-node run`, beside others that run it too (stopped ones serve and sign nothing), and install then"
                     .into(),
             ),
             RestartCommandError::OtherFile { .. } => Some(

@@ -37,6 +37,9 @@ use tracing_subscriber::EnvFilter;
 const FAR_BEHIND: u64 = 128;
 /// The same for a node that has taken part since.
 const FAR_BEHIND_AGAIN: u64 = 4_096;
+/// And for one that was stopped for a restart, which takes part in nothing: what it lacks at most must fit the restart file,
+/// eight blocks of the greatest length do.
+const FAR_BEHIND_STOPPED: u64 = 8;
 
 /// Environment variable with a filter for the log, as `info` or `node=debug`.
 pub const LOG_FILTER: &str = "NACHWEIS_LOG";
@@ -101,8 +104,8 @@ impl From<RunError> for Failure {
             RunError::Start(StartError::Engine(RecoverError::Certificate { .. })) => (
                 Exit::Refused,
                 Some(
-                    "the restart file of this epoch is missing from data/archive, or another stands there: take it from \
-                     another operator, nachweis-node install-restart"
+                    "the restart file of this epoch is missing from data/archive, or another stands there: copy it from there of \
+                     a node that runs, or give chain.restart to nachweis-node install-restart"
                         .to_owned(),
                 ),
             ),
@@ -131,8 +134,8 @@ fn of_recovery(error: &RecoveryError) -> (Exit, Option<String>) {
         ),
         RecoveryError::Restarts(source) => Some(source.hint()),
         RecoveryError::Replay { .. } | RecoveryError::Epoch(_) => Some(
-            "if the chain was ever restarted, its restart file may be missing from data/archive: take it from another operator, \
-             nachweis-node install-restart; else the archive on this disk is damaged: put the folder aside and let the node fetch the \
+            "if the chain was ever restarted, its restart file may be missing from data/archive: copy it from there of a node that \
+             runs, or give chain.restart to nachweis-node install-restart; else the archive on this disk is damaged: put the folder aside and let the node fetch the \
              blocks again",
         ),
         RecoveryError::Archive(archive::OpenError::File(_))
@@ -339,6 +342,7 @@ impl<'a> Process<'a> {
         } else {
             Files::FromPeers
         };
+        let far = if is_stopped { FAR_BEHIND_STOPPED } else { far };
         let prepared = Prepared::new(recovered, self.config, &signing)?;
         recovered_to(prepared.chain());
         let network = match early {

@@ -99,6 +99,9 @@ fn print(status: &Status, out: &mut dyn Write) -> std::io::Result<()> {
         status.provable_size
     )?;
     writeln!(out, "standing    {}", status.standing)?;
+    if let Some(alarm) = &status.alarm {
+        writeln!(out, "ALARM       {alarm}")?;
+    }
     if let Some(why) = &status.unguarded {
         writeln!(out, "NO GUARD    {why}")?;
     }

@@ -1,6 +1,7 @@
 //! The program behind `scripts/kills`, `powercut`, `bitrot` and `failing-disk`: faults over a network of its own, then an audit.
 
 use clap::{Args, Parser, Subcommand};
+use ledger::genesis::Params;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -76,7 +77,14 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
     | Command::BitRot { common, .. }
     | Command::Writes { common }) = &command;
     let folder = tempfile::tempdir()?;
-    let mut network = Network::found(&folder.path().join("network"), common.validators)?;
+    let params = match &command {
+        Command::BitRot { .. } => bitrot::params(),
+        Command::Kills { .. } | Command::PowerCut { .. } | Command::Writes { .. } => {
+            Params::default()
+        }
+    };
+    let dir = folder.path().join("network");
+    let mut network = Network::found_with_params(&dir, common.validators, &params)?;
     let start = Instant::now();
     let outcome = match command {
         Command::Kills { kills, common } => network

@@ -110,6 +110,42 @@ impl Answers {
     }
 }
 
+/// Messages of the greatest length, as fast as the node reads them.
+const LARGE: usize = 40;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_the_longest_messages_takes_no_more_memory_than_is_set_aside_for_it() {
+    let siege = Siege::begin();
+    siege.running.becomes_provable(0);
+    let mut peer = siege.connect(0).await;
+    let mut large = siege.real_blocks(&mut peer).await;
+    let mut block = large.blocks.first().unwrap().clone();
+    block.body = vec![0; 3 << 20].try_into().unwrap();
+    large.blocks = vec![block.clone(), block].try_into().unwrap();
+    let bytes = Message::SyncResp(large).encode();
+    assert!(bytes.len() > 6 << 20);
+    let before = siege.running.peak_kib(0);
+    let mut sent = 0;
+    for _ in 0..LARGE {
+        let sending = peer.send(Lane::Bulk, &bytes);
+        if timeout(PATIENCE, sending)
+            .await
+            .is_ok_and(|done| done.is_ok())
+        {
+            sent += 1;
+        }
+    }
+    let after = siege.running.peak_kib(0);
+    println!("{sent} of {LARGE}, {before} KiB, then {after} KiB");
+    // 64 MiB may wait (docs/protocol.md, section 12), and half as much is under way or fragments.
+    assert!(
+        after < before + 96 * 1_024,
+        "{before} KiB, then {after} KiB"
+    );
+    assert!(sent > LARGE / 2, "only {sent} were taken");
+    siege.goes_on(0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_of_stale_far_and_greedy_messages_are_dropped_and_answered_within_bounds() {
     let siege = Siege::begin();

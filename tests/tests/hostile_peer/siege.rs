@@ -22,7 +22,7 @@ pub(crate) const HONEST: [usize; 3] = [0, 1, 2];
 pub(crate) const HOSTILE: usize = 3;
 pub(crate) const HOSTILE_ID: &str = "vg-leipzig";
 /// Most memory of a node, in KiB, whatever is done to it.
-pub(crate) const MAX_RESIDENT_KIB: u64 = 300 * 1024;
+pub(crate) const MAX_PEAK_KIB: u64 = 300 * 1024;
 /// So long may anything take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -141,11 +141,8 @@ impl Siege {
         }
         self.running.becomes_provable(through);
         for at in HONEST {
-            let resident = self.running.resident_kib(at);
-            assert!(
-                resident < MAX_RESIDENT_KIB,
-                "node {at} holds {resident} KiB"
-            );
+            let peak = self.running.peak_kib(at);
+            assert!(peak < MAX_PEAK_KIB, "node {at} held {peak} KiB");
         }
     }
 

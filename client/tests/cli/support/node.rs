@@ -251,6 +251,7 @@ impl Shared {
             time_ms: 0,
             log_size: 0,
             provable_size: 0,
+            alarm: None,
             unguarded: None,
             missing_cosigners: Vec::new(),
             view: 1,
