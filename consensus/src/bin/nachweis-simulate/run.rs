@@ -3,8 +3,9 @@
 use crate::clock::Time;
 use crate::plan::{Fault, Plan};
 use crate::trace::{Trace, Words};
-use crate::violation::{Failure, Invariant, broken, check};
+use crate::violation::{Checked, Failure, Invariant, broken, check};
 use crate::world::{Figures, LIVENESS, World};
+use ledger::id::{Epoch, View};
 
 /// Dead leaders are skipped and everything calms down within this time after the last block.
 const SETTLE: Time = 40_000;
@@ -81,6 +82,7 @@ pub(crate) fn finish(world: &mut World, deadline: Time) -> Result<(), Failure> {
 
 /// I16: once all is final, there is one view change per dead leader, and then nothing.
 pub(crate) fn rest(world: &mut World) -> Result<(), Failure> {
+    let (epoch, view, _) = furthest(world);
     // Byzantine validators could go on for ever; what is asked here is that honest ones do not.
     for node in 0..world.plan.nodes() {
         if !world.oracle.is_honest(node) {
@@ -109,7 +111,42 @@ pub(crate) fn rest(world: &mut World) -> Result<(), Failure> {
             world.standing()
         )
     })
+    .and_then(|()| skipped(world, (epoch, view)))
     .map_err(|violation| world.failure(violation))
+}
+
+/// I16: the views that were given up since. The first of them had begun with work and may have ended in any way; each
+/// later one had a dead leader, so it is at most one for each of these.
+fn skipped(world: &World, since: (Epoch, View)) -> Checked {
+    if world.oracle.rejoins > 0 {
+        // Whoever has answered a rejoin moves on until the other is above its floor, whoever leads.
+        return Ok(());
+    }
+    let (epoch, view, finalized) = furthest(world);
+    let begun = if epoch == since.0 { since.1.0 } else { 0 };
+    let first = begun.max(finalized.0 + 1);
+    let is_dead = |view: View| {
+        let info = world.roster.epoch(epoch);
+        let leader = info.and_then(|info| world.roster.validator_at(epoch, info.leader(view)));
+        leader.is_some_and(|leader| world.nodes[leader].gone)
+    };
+    let alive = (first + 1..view.0).map(View).find(|view| !is_dead(*view));
+    check(alive.is_none(), Invariant::Quiescence, || {
+        format!(
+            "views {first} to {view} of epoch {epoch} were left at rest, {alive:?} with a leader that runs\n{}",
+            world.standing()
+        )
+    })
+}
+
+/// The highest view of an honest validator in the newest epoch, and the finalization below it.
+fn furthest(world: &World) -> (Epoch, View, View) {
+    let running = world.watched().filter_map(|node| node.process.as_ref());
+    let all = running.map(|process| {
+        let status = process.engine.status();
+        (status.epoch, status.view, status.finalized_view)
+    });
+    all.max().unwrap_or_default()
 }
 
 /// What was sent, written and skipped before and after some time without work.
