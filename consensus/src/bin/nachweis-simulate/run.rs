@@ -1,6 +1,7 @@
 //! One seed from beginning to end: trouble, then good weather until all is final, then rest, then one more record.
 
 use crate::clock::Time;
+use crate::network::GOOD;
 use crate::plan::{Fault, Plan};
 use crate::trace::{Trace, Words};
 use crate::violation::{Checked, Failure, Invariant, broken, check};
@@ -20,7 +21,9 @@ const EFFORT: Time = 2 * 8 * 6;
 /// For one member an idle chain is moved four times in ten minutes: whoever lost its journal again and again in that time may
 /// be there only with the next effort.
 const NEXT_EFFORT: Time = 600_000;
-/// A record after the rest is final everywhere within this time.
+/// After the rest, processes that were just started find each other within this time.
+const FIND: Time = 1_000;
+/// A record after the rest is final everywhere within this time, however slow and far apart everything is.
 const WAKE: Time = 30_000;
 
 /// What came of a seed.
@@ -69,7 +72,7 @@ fn whole(world: &mut World) -> Result<(), Failure> {
     rest(world)?;
     power_cut(world)?;
     rely_on_returned(world)?;
-    wake(world, WAKE)?;
+    wake(world, waking(world))?;
     prune_again(world)
 }
 
@@ -238,6 +241,37 @@ fn rely_on_returned(world: &mut World) -> Result<(), Failure> {
             .map_err(|violation| world.failure(violation))?;
     }
     Ok(())
+}
+
+/// How long a record may take after the rest, by the argument for liveness (consensus.md, 3.21). Views may fail until the
+/// time-out for a proposal, three of the back-off's steps, has room for four messages with their syncs and the
+/// application's answers, and a view also for waiting until a clock that runs ahead is only the drift ahead. Of the f + 1
+/// views that follow one has a leader that is neither dead nor has a wrong clock.
+fn waking(world: &World) -> Time {
+    let plan = &world.plan;
+    let (_, view, finalized) = furthest(world);
+    let f = (world.roster.newest().set().n() as u64 - 1) / 3;
+    let delta = |failed: u64| {
+        let grown = (f..failed).fold(plan.timing.delta_ms, |delta, _| {
+            (delta + delta / 2).min(plan.timing.delta_max_ms)
+        });
+        grown.min(plan.timing.delta_max_ms)
+    };
+    let delay = (0..plan.nodes())
+        .map(|node| plan.slowness_of(node))
+        .map(|slow| GOOD.1 + slow.sync + slow.answer + slow.workers)
+        .max();
+    let offsets = plan.clocks.iter().map(|clock| clock.offset);
+    let apart = offsets.clone().max().unwrap_or(0) - offsets.min().unwrap_or(0);
+    let wait = u64::try_from(apart)
+        .unwrap_or(0)
+        .saturating_sub(plan.rules.drift_ms);
+    let enough = (4 * delay.unwrap_or(0) / 3 + wait / 6).min(plan.timing.delta_max_ms);
+    let failed = view.0 - 1 - finalized.0;
+    let grown = (failed..).find(|failed| delta(*failed) >= enough);
+    let last = grown.unwrap_or(failed) + f;
+    let views = (failed..=last).map(|failed| 6 * delta(failed));
+    (FIND + views.sum::<Time>()).min(WAKE)
 }
 
 /// One more record is final everywhere in time.
