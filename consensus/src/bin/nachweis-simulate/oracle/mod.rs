@@ -45,6 +45,7 @@ pub(crate) struct Oracle {
     pub(crate) traffic: u64,
     /// Records that honest validators wrote.
     pub(crate) written: u64,
+    /// Evidence that honest validators handed out.
     pub(crate) evidence: u64,
     /// Proposals by ids that honest validators sent.
     pub(crate) compact: u64,
@@ -280,10 +281,10 @@ impl Oracle {
 
     /// A node shows that a validator voted twice.
     pub(crate) fn evidence(&mut self, node: usize, roster: &Roster, a: &Vote, b: &Vote) -> Checked {
-        self.evidence += 1;
         if !self.is_honest(node) {
             return Ok(());
         }
+        self.evidence += 1;
         self.misdeeds.shown(node, roster, &self.honest, (a, b))
     }
 
