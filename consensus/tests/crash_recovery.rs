@@ -264,6 +264,14 @@ fn exhaust(model: CrashRecovery) -> usize {
     checker.unique_state_count()
 }
 
+/// A model that lost moves would get stuck nowhere, too: it must have about as many states as it once had.
+fn has_all_moves(states: usize, floor: usize) {
+    assert!(
+        states >= floor,
+        "only {states} states: the model lost moves"
+    );
+}
+
 fn dead_end(bug: Bug) -> usize {
     let model = CrashRecovery {
         views: 1,
@@ -288,6 +296,7 @@ fn no_crash_leaves_the_honest_stuck() {
         bug: Bug::None,
     });
     println!("1 view, 3 crashes, 2 helps: {states} states, exhaustive");
+    has_all_moves(states, 45_400);
 }
 
 #[test]
@@ -312,4 +321,5 @@ fn no_crash_leaves_the_honest_stuck_in_two_views_slow() {
         bug: Bug::None,
     });
     println!("2 views, 2 crashes, 1 help: {states} states, exhaustive");
+    has_all_moves(states, 7_600_000);
 }

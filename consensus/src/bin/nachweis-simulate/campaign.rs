@@ -50,6 +50,11 @@ pub(crate) struct Report {
     pub(crate) settled: Vec<u64>,
 }
 
+/// 99 % of the seeds have everything final so soon after GST and the last record, in ms (consensus.md, 5.5).
+pub(crate) const SETTLED: u64 = 5_000;
+/// Of fewer seeds the slowest hundredth says nothing.
+const MANY: usize = 1_000;
+
 /// Failures after which a campaign gives up.
 const ENOUGH: usize = 5;
 
@@ -204,6 +209,12 @@ impl Report {
         self.offences += outcome.figures.offences;
     }
 
+    /// What 99 % of the seeds took, if they are many and that is too long.
+    pub(crate) fn late(&self) -> Option<u64> {
+        let slowest = self.settled_by(990);
+        (self.settled.len() >= MANY && slowest > SETTLED).then_some(slowest)
+    }
+
     /// The time within which so many thousandths of the seeds were final after GST.
     pub(crate) fn settled_by(&self, per_mille: usize) -> u64 {
         let at = self.settled.len() * per_mille / 1_000;
@@ -227,4 +238,27 @@ pub(crate) fn name_the_seed_of_a_panic(terms: Terms) {
             .ok();
         }
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many seeds, of which so many take that long.
+    fn with_slow_ones(seeds: usize, slow: usize, ms: u64) -> Report {
+        let mut settled = vec![300; seeds - slow];
+        settled.resize(seeds, ms);
+        Report {
+            settled,
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn many_seeds_are_too_slow_if_their_slowest_hundredth_is() {
+        assert_eq!(with_slow_ones(1_000, 10, 5_001).late(), Some(5_001));
+        assert_eq!(with_slow_ones(1_000, 10, 5_000).late(), None);
+        assert_eq!(with_slow_ones(1_000, 9, 60_000).late(), None);
+        assert_eq!(with_slow_ones(999, 500, 60_000).late(), None);
+    }
 }

@@ -8,7 +8,7 @@ use crate::plan::Weather;
 use crate::random::Random;
 
 /// After GST every message arrives within this range of ms.
-const GOOD: (u64, u64) = (4, 54);
+pub(crate) const GOOD: (u64, u64) = (4, 54);
 /// A message in the slow tail takes up to this long, in ms.
 const TAIL: u64 = 2_500;
 /// Thousandths of the messages between groups of a partition that get lost.

@@ -11,7 +11,7 @@ use consensus::{
     Commit, Config, Engine, EngineStatus, EpochInfo, EpochSpec, Event, Identity, Now, Output,
     Record, Seq, Setup,
 };
-
+use ledger::id::TimeMs;
 use std::sync::Arc;
 
 /// Most outputs that one event may cause: more would be a loop.
@@ -49,6 +49,8 @@ pub(crate) struct Process {
     pub(crate) work_asked: bool,
     /// The newest head.
     pub(crate) head: ledger::header::BlockRef,
+    /// What the wall clock showed when the engine last asked for a block.
+    pub(crate) asked: TimeMs,
     /// Records that wait for the next sync.
     buffer: Vec<Record>,
     newest: Seq,
@@ -64,8 +66,6 @@ pub(crate) struct Node {
     pub(crate) index: usize,
     pub(crate) disk: Disk,
     pub(crate) clock: Clock,
-    /// The latest wall-clock time that it ever showed to an engine.
-    pub(crate) highest_wall: u64,
     pub(crate) process: Option<Process>,
     pub(crate) incarnations: u32,
     /// Never started again.
@@ -78,7 +78,6 @@ impl Node {
             index,
             disk,
             clock,
-            highest_wall: 0,
             process: None,
             incarnations: 0,
             gone: false,
@@ -126,6 +125,7 @@ impl Node {
             push_again: 0,
             work_asked: false,
             head: tip,
+            asked: TimeMs::default(),
             buffer: Vec::new(),
             newest: Seq(0),
             sync: None,
@@ -184,7 +184,6 @@ impl Node {
         let Some(process) = &mut self.process else {
             return Ok(Vec::new());
         };
-        self.highest_wall = self.highest_wall.max(now.wall.0);
         process.engine.handle(now, event);
         process.drain()
     }

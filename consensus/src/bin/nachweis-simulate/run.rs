@@ -1,10 +1,12 @@
 //! One seed from beginning to end: trouble, then good weather until all is final, then rest, then one more record.
 
 use crate::clock::Time;
+use crate::network::GOOD;
 use crate::plan::{Fault, Plan};
 use crate::trace::{Trace, Words};
-use crate::violation::{Failure, Invariant, broken, check};
+use crate::violation::{Checked, Failure, Invariant, broken, check};
 use crate::world::{Figures, LIVENESS, World};
+use ledger::id::{Epoch, View};
 
 /// Dead leaders are skipped and everything calms down within this time after the last block.
 const SETTLE: Time = 40_000;
@@ -19,7 +21,9 @@ const EFFORT: Time = 2 * 8 * 6;
 /// For one member an idle chain is moved four times in ten minutes: whoever lost its journal again and again in that time may
 /// be there only with the next effort.
 const NEXT_EFFORT: Time = 600_000;
-/// A record after the rest is final everywhere within this time.
+/// After the rest, processes that were just started find each other within this time.
+const FIND: Time = 1_000;
+/// A record after the rest is final everywhere within this time, however slow and far apart everything is.
 const WAKE: Time = 30_000;
 
 /// What came of a seed.
@@ -68,7 +72,7 @@ fn whole(world: &mut World) -> Result<(), Failure> {
     rest(world)?;
     power_cut(world)?;
     rely_on_returned(world)?;
-    wake(world, WAKE)?;
+    wake(world, waking(world))?;
     prune_again(world)
 }
 
@@ -81,6 +85,7 @@ pub(crate) fn finish(world: &mut World, deadline: Time) -> Result<(), Failure> {
 
 /// I16: once all is final, there is one view change per dead leader, and then nothing.
 pub(crate) fn rest(world: &mut World) -> Result<(), Failure> {
+    let (epoch, view, _) = furthest(world);
     // Byzantine validators could go on for ever; what is asked here is that honest ones do not.
     for node in 0..world.plan.nodes() {
         if !world.oracle.is_honest(node) {
@@ -109,7 +114,42 @@ pub(crate) fn rest(world: &mut World) -> Result<(), Failure> {
             world.standing()
         )
     })
+    .and_then(|()| skipped(world, (epoch, view)))
     .map_err(|violation| world.failure(violation))
+}
+
+/// I16: the views that were given up since. The first of them had begun with work and may have ended in any way; each
+/// later one had a dead leader, so it is at most one for each of these.
+fn skipped(world: &World, since: (Epoch, View)) -> Checked {
+    if world.oracle.rejoins > 0 {
+        // Whoever has answered a rejoin moves on until the other is above its floor, whoever leads.
+        return Ok(());
+    }
+    let (epoch, view, finalized) = furthest(world);
+    let begun = if epoch == since.0 { since.1.0 } else { 0 };
+    let first = begun.max(finalized.0 + 1);
+    let is_dead = |view: View| {
+        let info = world.roster.epoch(epoch);
+        let leader = info.and_then(|info| world.roster.validator_at(epoch, info.leader(view)));
+        leader.is_some_and(|leader| world.nodes[leader].gone)
+    };
+    let alive = (first + 1..view.0).map(View).find(|view| !is_dead(*view));
+    check(alive.is_none(), Invariant::Quiescence, || {
+        format!(
+            "views {first} to {view} of epoch {epoch} were left at rest, {alive:?} with a leader that runs\n{}",
+            world.standing()
+        )
+    })
+}
+
+/// The highest view of an honest validator in the newest epoch, and the finalization below it.
+fn furthest(world: &World) -> (Epoch, View, View) {
+    let running = world.watched().filter_map(|node| node.process.as_ref());
+    let all = running.map(|process| {
+        let status = process.engine.status();
+        (status.epoch, status.view, status.finalized_view)
+    });
+    all.max().unwrap_or_default()
 }
 
 /// What was sent, written and skipped before and after some time without work.
@@ -201,6 +241,37 @@ fn rely_on_returned(world: &mut World) -> Result<(), Failure> {
             .map_err(|violation| world.failure(violation))?;
     }
     Ok(())
+}
+
+/// How long a record may take after the rest, by the argument for liveness (consensus.md, 3.21). Views may fail until the
+/// time-out for a proposal, three of the back-off's steps, has room for four messages with their syncs and the
+/// application's answers, and a view also for waiting until a clock that runs ahead is only the drift ahead. Of the f + 1
+/// views that follow one has a leader that is neither dead nor has a wrong clock.
+fn waking(world: &World) -> Time {
+    let plan = &world.plan;
+    let (_, view, finalized) = furthest(world);
+    let f = (world.roster.newest().set().n() as u64 - 1) / 3;
+    let delta = |failed: u64| {
+        let grown = (f..failed).fold(plan.timing.delta_ms, |delta, _| {
+            (delta + delta / 2).min(plan.timing.delta_max_ms)
+        });
+        grown.min(plan.timing.delta_max_ms)
+    };
+    let delay = (0..plan.nodes())
+        .map(|node| plan.slowness_of(node))
+        .map(|slow| GOOD.1 + slow.sync + slow.answer + slow.workers)
+        .max();
+    let offsets = plan.clocks.iter().map(|clock| clock.offset);
+    let apart = offsets.clone().max().unwrap_or(0) - offsets.min().unwrap_or(0);
+    let wait = u64::try_from(apart)
+        .unwrap_or(0)
+        .saturating_sub(plan.rules.drift_ms);
+    let enough = (4 * delay.unwrap_or(0) / 3 + wait / 6).min(plan.timing.delta_max_ms);
+    let failed = view.0 - 1 - finalized.0;
+    let grown = (failed..).find(|failed| delta(*failed) >= enough);
+    let last = grown.unwrap_or(failed) + f;
+    let views = (failed..=last).map(|failed| 6 * delta(failed));
+    (FIND + views.sum::<Time>()).min(WAKE)
 }
 
 /// One more record is final everywhere in time.

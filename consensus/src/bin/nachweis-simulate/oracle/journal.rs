@@ -3,7 +3,7 @@
 
 use crate::violation::{Checked, Invariant, check};
 use consensus::{EngineStatus, Record};
-use ledger::hash::BlockHash;
+use ledger::hash::{BlockHash, Hash};
 use ledger::id::{Epoch, ValidatorIndex, View};
 use ledger::vote::VoteKind;
 use std::collections::BTreeSet;
@@ -16,13 +16,15 @@ const BLOCKS: u64 = 64;
 /// What makes a record the same as another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    Epoch(Epoch),
+    /// With the hash of the restart file that opened it.
+    Epoch(Epoch, Hash),
     Block(BlockHash),
     Certificate(Epoch, View, VoteKind),
     Vote(Epoch, View, VoteKind),
     Evidence(Epoch, ValidatorIndex),
     Quarantine(u32),
     Floor(u32),
+    Stopped(Epoch),
 }
 
 /// The records of one node's journal, as its engine has reason to know them.
@@ -43,8 +45,8 @@ impl Written {
         })
     }
 
-    /// A new segment leaves out nothing that binds the key: the newest floor, the quarantine that none ended, and the
-    /// votes and certificates above finality, also of later epochs.
+    /// A new segment leaves out nothing that binds the key: the newest floor, the quarantine that none ended, the stop that no
+    /// restart file ended, and the votes and certificates above finality, also of later epochs.
     pub(super) fn leaves_out(
         &self,
         node: usize,
@@ -75,8 +77,27 @@ impl Written {
         let lost: Vec<Key> = binding.filter(|key| !kept.contains(key)).collect();
         check(lost.is_empty(), Invariant::Journal, || {
             format!("#{node} prunes what binds its key: {lost:?}")
-        })
+        })?;
+        check(
+            !is_stopped(&self.0) || is_stopped(&kept),
+            Invariant::Journal,
+            || format!("#{node} was stopped for a restart, and prunes that"),
+        )
     }
+}
+
+/// Whether the key signs nothing until a restart file opens an epoch after the one that it was stopped in.
+fn is_stopped(keys: &BTreeSet<Key>) -> bool {
+    let last = |of: fn(&Key) -> Option<Epoch>| keys.iter().filter_map(of).max();
+    let stopped = last(|key| match key {
+        Key::Stopped(epoch) => Some(*epoch),
+        _ => None,
+    });
+    let restarted = last(|key| match key {
+        Key::Epoch(epoch, file) if *file != Hash::ZERO => Some(*epoch),
+        _ => None,
+    });
+    stopped.is_some() && restarted <= stopped
 }
 
 /// A new segment replaces the journal.
@@ -98,13 +119,88 @@ pub(super) fn pruned(
 
 fn key(record: &Record) -> Option<Key> {
     match record {
-        Record::EpochStart { epoch, .. } => Some(Key::Epoch(*epoch)),
+        Record::EpochStart { epoch, restart, .. } => Some(Key::Epoch(*epoch, *restart)),
         Record::Block(block) => Some(Key::Block(block.hash())),
         Record::Certificate(c) => Some(Key::Certificate(c.epoch(), c.view(), c.kind())),
         Record::OwnVote { vote, .. } => Some(Key::Vote(vote.epoch, vote.view, vote.kind)),
         Record::Evidence { a, .. } => Some(Key::Evidence(a.epoch, a.signer)),
         Record::Quarantine { number } => Some(Key::Quarantine(*number)),
         Record::Floor { number, .. } => Some(Key::Floor(*number)),
-        Record::Stopped { .. } | Record::FinTip { .. } => None,
+        Record::Stopped { epoch } => Some(Key::Stopped(*epoch)),
+        Record::FinTip { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use consensus::Standing;
+    use ledger::header::BlockRef;
+    use ledger::id::Height;
+
+    /// Whether a node whose journal holds the first may replace it by the second.
+    fn may_prune(held: &[Record], kept: &[Record]) -> bool {
+        let status = EngineStatus {
+            epoch: Epoch(1),
+            view: View(1),
+            finalized_view: View(0),
+            committed: BlockRef::default(),
+            finalized_height: Height(0),
+            floor: (Epoch(0), View(0)),
+            standing: Standing::Stopped,
+        };
+        let mut written = Written::default();
+        written.replace(held);
+        written.leaves_out(1, &status, kept).is_ok()
+    }
+
+    fn start(epoch: u64, file: u8) -> Record {
+        Record::EpochStart {
+            epoch: Epoch(epoch),
+            set: Default::default(),
+            anchor: Default::default(),
+            restart: Hash([file; 32]),
+        }
+    }
+
+    #[test]
+    fn a_stop_stays_until_a_restart_file_ends_it() {
+        let stop = |epoch| Record::Stopped {
+            epoch: Epoch(epoch),
+        };
+        let held = [start(1, 0), stop(1)];
+        assert!(!may_prune(&held, &[start(1, 0)]), "the stop is dropped");
+        assert!(may_prune(&held, &held));
+        assert!(
+            may_prune(&[start(0, 0), stop(0)], &[start(1, 0), stop(1)]),
+            "told of the epoch it is in"
+        );
+        assert!(
+            !may_prune(&held, &[start(2, 0)]),
+            "the end of an epoch ends no stop"
+        );
+        let ended = [start(1, 0), stop(1), start(2, 7)];
+        assert!(may_prune(&ended, &[start(2, 7)]), "a restart file ends it");
+        let again = [start(2, 7), stop(2)];
+        assert!(
+            !may_prune(&again, &[start(2, 7)]),
+            "an older file ends no later stop"
+        );
+    }
+
+    #[test]
+    fn a_floor_and_an_open_quarantine_stay() {
+        let quarantine = |number| Record::Quarantine { number };
+        let floor = |number| Record::Floor {
+            number,
+            epoch: Epoch(0),
+            view: View(3),
+        };
+        assert!(!may_prune(&[quarantine(1)], &[]));
+        assert!(!may_prune(&[quarantine(1), floor(1)], &[quarantine(1)]));
+        assert!(may_prune(&[quarantine(1), floor(1)], &[floor(1)]));
+        let open = [quarantine(1), floor(1), quarantine(2)];
+        assert!(!may_prune(&open, &[floor(1)]));
+        assert!(may_prune(&open, &[floor(1), quarantine(2)]));
     }
 }

@@ -6,6 +6,7 @@ mod chain;
 mod durability;
 mod evidence;
 mod journal;
+mod times;
 mod votes;
 
 use crate::plan::Plan;
@@ -13,13 +14,16 @@ use crate::roster::Roster;
 use crate::violation::{Checked, Invariant, Violation, broken, check};
 use certificates::Certificates;
 pub(crate) use chain::Chain;
-use consensus::{Alarm, Block, Commit, EngineStatus, Message, Record};
+use consensus::{Alarm, Block, Commit, EngineStatus, Message, Record, Rules};
 use durability::Durable;
 use evidence::{Heard, Misdeeds};
 use journal::Written;
 use ledger::certificate::Certificate;
+use ledger::hash::BlockHash;
 use ledger::vote::Vote;
 use std::collections::BTreeSet;
+use times::Times;
+pub(crate) use times::Watch;
 use votes::Votes;
 
 /// Everything that was seen, by invariant.
@@ -30,6 +34,8 @@ pub(crate) struct Oracle {
     owners: Vec<usize>,
     pub(crate) chain: Chain,
     votes: Votes,
+    times: Times,
+    rules: Rules,
     certificates: Certificates,
     durable: Vec<Durable>,
     written_by: Vec<Written>,
@@ -39,6 +45,7 @@ pub(crate) struct Oracle {
     pub(crate) traffic: u64,
     /// Records that honest validators wrote.
     pub(crate) written: u64,
+    /// Evidence that honest validators handed out.
     pub(crate) evidence: u64,
     /// Proposals by ids that honest validators sent.
     pub(crate) compact: u64,
@@ -57,6 +64,8 @@ impl Oracle {
             owners: (0..nodes).map(|node| roster.owner(node)).collect(),
             chain: Chain::new(*roster.first().anchor()),
             votes: Votes::default(),
+            times: Times::default(),
+            rules: plan.rules,
             certificates: Certificates::default(),
             durable: (0..nodes).map(|_| Durable::default()).collect(),
             written_by: (0..nodes).map(|_| Written::default()).collect(),
@@ -165,7 +174,13 @@ impl Oracle {
     }
 
     /// A node writes records; they are not durable yet.
-    pub(crate) fn writes(&mut self, node: usize, roster: &Roster, records: &[Record]) -> Checked {
+    pub(crate) fn writes(
+        &mut self,
+        node: usize,
+        roster: &Roster,
+        watch: &Watch,
+        records: &[Record],
+    ) -> Checked {
         if !self.is_honest(node) {
             return Ok(());
         }
@@ -173,9 +188,12 @@ impl Oracle {
         for record in records {
             self.written_by[node].append(node, record)?;
             self.heard[node].writes(record);
+            self.times.writes(record);
             self.written_record(node, roster, record)?;
         }
-        Ok(())
+        let committed = |hash: &BlockHash| self.chain.time_of(hash);
+        self.times
+            .judge(node, watch, &self.rules, records, committed)
     }
 
     /// A node's journal is replaced by a new segment.
@@ -263,10 +281,10 @@ impl Oracle {
 
     /// A node shows that a validator voted twice.
     pub(crate) fn evidence(&mut self, node: usize, roster: &Roster, a: &Vote, b: &Vote) -> Checked {
-        self.evidence += 1;
         if !self.is_honest(node) {
             return Ok(());
         }
+        self.evidence += 1;
         self.misdeeds.shown(node, roster, &self.honest, (a, b))
     }
 
@@ -302,25 +320,6 @@ impl Oracle {
                 format!("#{node}: {alarm}")
             }),
         }
-    }
-
-    /// An honest node that sends a vote for a new block, by its clock.
-    pub(crate) fn block_time(
-        &self,
-        node: usize,
-        block: &Block,
-        highest_wall: u64,
-        drift: u64,
-    ) -> Checked {
-        let parent = self.chain.time_of(&block.header.parent);
-        let time = block.header.time_ms.0;
-        let fits = time <= highest_wall.saturating_add(drift)
-            || parent.is_none_or(|parent| time <= parent.0 + 1);
-        check(fits || !self.is_honest(node), Invariant::Times, || {
-            format!(
-                "#{node} votes for block time {time} while its clock never showed more than {highest_wall}"
-            )
-        })
     }
 
     /// Whether this run writes anchors, so that it is never idle.

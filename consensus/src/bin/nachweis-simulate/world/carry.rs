@@ -6,6 +6,7 @@ use crate::byzantine::{Frames, Outgoing, twins};
 use crate::crypto::fold;
 use crate::items::Item;
 use crate::node::{Process, spec};
+use crate::oracle::Watch;
 use crate::plan::{Double, Fault};
 use crate::trace;
 use crate::violation::{Checked, Failure, Invariant, broken, check};
@@ -13,7 +14,7 @@ use consensus::message::{SyncReq, SyncResp};
 use consensus::{Event, Message, Mono, Output, Peer, Seq, ServeRequest, Tip};
 use ledger::evidence::Evidence;
 use ledger::id::View;
-use ledger::vote::{Vote, VoteKind};
+use ledger::vote::Vote;
 use std::sync::Arc;
 
 /// No run lasts this long, in ms.
@@ -87,6 +88,7 @@ impl World {
 
     /// Outputs for the application.
     fn apply(&mut self, node: usize, output: Output) -> Checked {
+        let wall = self.nodes[node].now(self.now).wall;
         let Some(process) = &mut self.nodes[node].process else {
             return Ok(());
         };
@@ -97,6 +99,7 @@ impl World {
             }
             Output::Build(request) => {
                 let view = request.view;
+                process.asked = wall;
                 let event = match process.application.build(&request)? {
                     Some(block) => Event::ProposalReady { view, block },
                     None => Event::BuildEmpty { view },
@@ -160,11 +163,17 @@ impl World {
     }
 
     fn persist(&mut self, node: usize, seq: Seq, records: &[consensus::Record]) -> Checked {
-        self.oracle.writes(node, &self.roster, records)?;
-        match &mut self.nodes[node].process {
-            Some(process) => process.persist(seq, records),
-            None => Ok(()),
-        }
+        let wall = self.nodes[node].now(self.now).wall;
+        let Some(process) = &mut self.nodes[node].process else {
+            return Ok(());
+        };
+        let watch = Watch {
+            wall,
+            asked: process.asked,
+            before: process.last_status,
+        };
+        self.oracle.writes(node, &self.roster, &watch, records)?;
+        process.persist(seq, records)
     }
 
     /// The application takes its time.
@@ -323,7 +332,6 @@ impl World {
     /// An engine's message to one peer, or to all.
     fn send(&mut self, node: usize, to: Option<Peer>, message: &Message) -> Checked {
         self.oracle.sent(node, &self.roster, message)?;
-        self.check_time(node, message)?;
         let targets = self.targets(node, to);
         if matches!(message, Message::Status(_)) {
             self.figures.heartbeats += targets.len() as u64;
@@ -396,25 +404,6 @@ impl World {
                 hash,
             };
             self.queue.plan(at + late, Happening::Deliver(frame));
-        }
-    }
-
-    /// I13, at the moment when an honest validator stands up for a new block.
-    fn check_time(&self, node: usize, message: &Message) -> Checked {
-        let (view, block) = match message {
-            Message::Vote(vote) if vote.kind == VoteKind::Notarize => (vote.view, vote.block),
-            _ => return Ok(()),
-        };
-        let Some(process) = &self.nodes[node].process else {
-            return Ok(());
-        };
-        let drift = self.plan.rules.drift_ms;
-        match process.engine.block(&block) {
-            Some(block) if block.header.view == view => {
-                self.oracle
-                    .block_time(node, block, self.nodes[node].highest_wall, drift)
-            }
-            _ => Ok(()),
         }
     }
 }
