@@ -122,6 +122,32 @@ pub fn receipts(
     Ok(documents.iter().map(one).collect())
 }
 
+/// The same where some blocks cannot be read: a document that needs one of them has none, the others do.
+///
+/// # Errors
+/// As [`receipts`].
+pub fn readable(
+    chain: &Chain,
+    documents: &[DocumentId],
+) -> Result<Vec<Result<String, ReceiptError>>, ReceiptError> {
+    let without = |id: &DocumentId| match receipts(chain, &[*id]) {
+        Err(error @ ReceiptError::Archive(_)) => Some(error),
+        _ => None,
+    };
+    let without: Vec<_> = documents.iter().map(without).collect();
+    let rest = documents.iter().zip(&without);
+    let rest: Vec<_> = rest
+        .filter(|(_, error)| error.is_none())
+        .map(|(id, _)| *id)
+        .collect();
+    let mut made = receipts(chain, &rest)?.into_iter();
+    let one = |(id, error): (&DocumentId, Option<ReceiptError>)| match error {
+        Some(error) => Err(error),
+        None => made.next().unwrap_or(Err(ReceiptError::Unknown(*id))),
+    };
+    Ok(documents.iter().zip(without).map(one).collect())
+}
+
 /// Where the documents were registered, of those that are.
 fn registrations(
     chain: &Chain,

@@ -167,15 +167,41 @@ fn document(submission: &Submission) -> DocumentId {
     *document
 }
 
-/// The document that the chain's first block registers.
+/// The document that the chain's first block registers, and its newest.
 fn first_document(api: SocketAddr) -> DocumentId {
-    let block = Block::decode(&block(api, 1)).unwrap();
+    document_of(api, 1)
+}
+
+fn newest_document(api: SocketAddr) -> DocumentId {
+    let status = get(api, "/v1/status").body;
+    let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+    document_of(
+        api,
+        usize::try_from(status["height"].as_u64().unwrap()).unwrap(),
+    )
+}
+
+fn document_of(api: SocketAddr, height: usize) -> DocumentId {
+    let block = Block::decode(&block(api, height)).unwrap();
     let items = block.body.parse().unwrap();
     let of = |item: &Item| match item {
         Item::Submission(submission) => Some(document(submission)),
         Item::Evidence(_) => None,
     };
     items.iter().find_map(of).unwrap()
+}
+
+/// Asked for together with another.
+fn it_alone_has_no_receipt(api: SocketAddr, old: DocumentId) {
+    let asked = format!(
+        "{{\"documents\": [\"{old}\", \"{}\"]}}",
+        newest_document(api)
+    );
+    let both = http::post(api, "/v1/receipts", "application/json", asked.as_bytes()).unwrap();
+    let both: serde_json::Value = serde_json::from_slice(&both.body).unwrap();
+    let (first, second) = (&both["receipts"][0], &both["receipts"][1]);
+    assert_eq!(first["error"]["code"], "segment-missing", "{both}");
+    assert!(second["receipt"].is_string(), "{both}");
 }
 
 /// Remade from its blocks, which are not here: refused, and what is here stays.
@@ -226,6 +252,7 @@ fn with_old_segments_moved_away_proofs_are_served_and_a_body_names_its_segment()
             "{text}"
         );
     }
+    it_alone_has_no_receipt(here, old);
     let away = running.status(1)["archive"]["away"][0].to_string();
     assert!(
         away.starts_with("\"archive segments 1 to 2, blocks 1 to "),

@@ -76,8 +76,16 @@ fn is_idle_for(time: Duration) {
     assert!(before.iter().all(|list| list.contains("archive fdatasync")));
     std::thread::sleep(time);
     assert_eq!(counters(&running), last);
-    // No file is written or synced, whatever it is.
-    assert_eq!(calls(), before);
+    // No file is written or synced, but for the note with its signers' newer times, once a minute.
+    let minutes = usize::try_from(time.as_secs() / 60).unwrap() + 1;
+    for (before, after) in before.iter().zip(calls()) {
+        let new: Vec<_> = after.strip_prefix(before).unwrap().lines().collect();
+        let of_note = |line: &&&str| line.starts_with("checkpoint") || line.starts_with("./ fsync");
+        let others: Vec<_> = new.iter().filter(|line| !of_note(line)).collect();
+        assert!(others.is_empty(), "{others:?}");
+        let renamed = new.iter().filter(|line| line.contains(" rename "));
+        assert!(renamed.count() <= minutes, "{new:?}");
+    }
     let maker = Maker::new(&running.network, 1).unwrap();
     let body = load::body([&maker.registrations(1).unwrap()]);
     let begun = Instant::now();

@@ -320,6 +320,23 @@ fn a_report_hides_nothing_that_its_journal_knows_and_one_file_alone_is_installed
     assert_eq!(fs::read(kept(running.dir(0))).unwrap(), before);
     // Once more is no second one.
     assert_code(&install(0, "first"), 0);
+
+    // Its key has entered the new epoch: without its blocks it stops there, not where what is left of them ends.
+    lose_blocks(running.dir(0));
+    assert_code(&desk.stop_with(&["--archive-lost"], 0, "again.report"), 0);
+    assert_eq!(stopped_in(running.dir(0)), Some(Epoch(1)));
+}
+
+/// The last epoch in which a validator's journal says that it signs nothing more.
+fn stopped_in(dir: &Path) -> Option<Epoch> {
+    let key = KeyFile::load(&dir.join("keys/vote.key"), Purpose::Vote).unwrap();
+    let opened = Journal::open(&dir.join("data/journal"), key.journal().unwrap()).unwrap();
+    let records = opened.records.iter();
+    let stopped = records.filter_map(|bytes| match Record::decode(bytes).unwrap() {
+        Record::Stopped { epoch } => Some(epoch),
+        _ => None,
+    });
+    stopped.max()
 }
 
 /// More blocks than a stopped node waits with, and fewer than any other would.

@@ -109,8 +109,9 @@ impl From<RestartCommandError> for Failure {
             RestartCommandError::Key(error) => error.hint(),
             RestartCommandError::File(error) => error.hint(),
             RestartCommandError::Beyond { .. } => Some(
-                "more validators were dishonest or had forgotten than this network tolerates: do not run this node, \
-                 keep its disk, and ask the other operators"
+                "if the file of an earlier restart is missing here, install that one first; else more validators were \
+                 dishonest or had forgotten than this network tolerates: do not run this node, keep its disk, and ask the \
+                 other operators"
                     .into(),
             ),
             RestartCommandError::LeavesOut(_) => Some(

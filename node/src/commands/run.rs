@@ -104,8 +104,8 @@ impl From<RunError> for Failure {
             RunError::Start(StartError::Engine(RecoverError::Certificate { .. })) => (
                 Exit::Refused,
                 Some(
-                    "the restart file of this epoch is missing from data/archive, or another stands there: copy it from there of \
-                     a node that runs, or give chain.restart to nachweis-node install-restart"
+                    "a restart file is missing from data/archive, of this epoch or an earlier one, or another stands there: copy it \
+                     from there of a node that runs, or give chain.restart to nachweis-node install-restart, the lowest first"
                         .to_owned(),
                 ),
             ),

@@ -54,15 +54,20 @@ fn finality(record: &Record) -> Option<(Epoch, View)> {
     }
 }
 
-/// What a report leaves out that stops in `here` and speaks of blocks decided up to `view` of it.
-pub(super) fn report(records: &[Record], here: Epoch, view: View) -> Option<Beyond> {
-    let entered = records.iter().filter_map(|record| match record {
+/// The highest epoch that the journal knows of.
+pub(super) fn newest_epoch(records: &[Record]) -> Option<Epoch> {
+    let known = records.iter().filter_map(|record| match record {
         Record::EpochStart { epoch, .. } => Some(*epoch),
         Record::Certificate(certificate) => Some(certificate.epoch()),
         Record::OwnVote { vote, .. } => Some(vote.epoch),
         other => finality(other).map(|(epoch, _)| epoch),
     });
-    let journal = entered.max().unwrap_or(here);
+    known.max()
+}
+
+/// What a report leaves out that stops in `here` and speaks of blocks decided up to `view` of it.
+pub(super) fn report(records: &[Record], here: Epoch, view: View) -> Option<Beyond> {
+    let journal = newest_epoch(records).unwrap_or(here);
     if journal > here {
         return Some(Beyond::Epoch { here, journal });
     }

@@ -60,7 +60,10 @@ fn stop_node(
     let (identity, mut recovered) = open(dir)?;
     let admin = admin_key(admin, &identity, &recovered.chain.founding)?;
     let epoch = EpochInfo::clone(&recovered.chain.head.tip.epoch);
-    let past = Past::read(&recovered, epoch.epoch);
+    // Blocks may be lost that led to where the key has signed last: there it signs nothing more either.
+    let last =
+        beyond::newest_epoch(&recovered.records).map_or(epoch.epoch, |at| at.max(epoch.epoch));
+    let past = Past::read(&recovered, last);
     let (top, above) = highest(&recovered, &epoch);
     let finalization = recovered.chain.finalization.as_ref();
     let finalization = finalization.filter(|it| it.epoch() == epoch.epoch);
@@ -78,8 +81,7 @@ fn stop_node(
         records.push(Record::Quarantine { number }.encode());
     }
     if !past.stopped {
-        let epoch = epoch.epoch;
-        records.push(Record::Stopped { epoch }.encode());
+        records.push(Record::Stopped { epoch: last }.encode());
     }
     recovered
         .journal
