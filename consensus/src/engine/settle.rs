@@ -54,6 +54,10 @@ impl Engine {
             let Some(parent) = self.blocks.tip(&block.header.parent) else {
                 continue;
             };
+            if block.header.epoch > self.run.epoch.epoch() {
+                // A peer that lies may have it here before its epoch: only that says whether it fits.
+                continue;
+            }
             moved = true;
             let rules = self.config.rules();
             if blocks::header_fits(rules, &self.run.epoch, &parent, &block.header) {

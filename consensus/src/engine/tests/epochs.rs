@@ -86,6 +86,30 @@ fn a_sealed_epoch_is_followed_by_the_next_from_view_1() {
     assert_eq!(bench.commits(), [first.block_ref()]);
 }
 
+/// A leader that lies proposes a block of the next epoch to who does not know yet that its own ends. Judged by the old
+/// epoch it would be invalid for ever, and its finalization a divergence (seed 10,424,224).
+#[test]
+fn a_block_that_comes_before_its_epoch_is_judged_in_it() {
+    let mut bench = Bench::follower();
+    let old = bench.epoch.clone();
+    let seal = fixture::seal(bench.block(&bench.anchor(), 1), &ALL);
+    let spec = spec_after(&seal, &ALL);
+    bench.epoch = EpochInfo::new(spec.clone());
+    let mut next = bench.block(&tip(&seal), 1);
+    next.header.flags = ledger::header::Flags::ANCHOR;
+    bench.epoch = old;
+    bench.propose(2, 1, &next, Vec::new()).unwrap();
+    assert!(bench.engine.blocks.is_here(&next.hash()));
+    bench.propose(1, 0, &seal, Vec::new()).unwrap();
+    bench.certificate(Finalize, 1, seal.block_ref());
+    assert_eq!(bench.engine.status().standing, Standing::Sealed);
+
+    open(&mut bench, spec);
+    bench.certificate(Finalize, 1, next.block_ref());
+    assert_eq!(bench.commits(), [next.block_ref()]);
+    assert_eq!(bench.engine.status().standing, Standing::Voting);
+}
+
 #[test]
 fn votes_of_one_epoch_never_count_in_another() {
     let (mut bench, seal, _) = sealed();
