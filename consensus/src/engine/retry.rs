@@ -19,6 +19,9 @@ const MAX_CERTIFICATES: usize = 16;
 const MAX_BYTES: usize = 64 << 10;
 /// So often an own Nullify is sent in a view without work.
 const MAX_NULLIFY: u8 = 3;
+/// So often anything is sent again for a proposal whose block is final already: the others may have nothing to do any more,
+/// and never answer.
+const MAX_STALE: u8 = 16;
 
 impl Engine {
     /// R8: there is something that only others can bring on. Looks at work now, never at what was.
@@ -30,8 +33,17 @@ impl Engine {
         let given_up = self.guard.votes(view).nullify.is_some();
         self.has_work(now)
             || self.unfinal_since().is_some()
-            || self.run.slots.get(view).is_some()
+            || self.is_to_be_decided(view)
             || (given_up && self.run.current.nullify_sent < MAX_NULLIFY)
+    }
+
+    /// There is a proposal in this view; of a final block, for as long as lost messages may explain it.
+    fn is_to_be_decided(&self, view: View) -> bool {
+        let finalized = self.run.certificates.finalized().height;
+        let slot = self.run.slots.get(view);
+        slot.is_some_and(|slot| {
+            slot.block.height > finalized || self.run.current.retries < MAX_STALE
+        })
     }
 
     // R8
@@ -46,6 +58,7 @@ impl Engine {
             return;
         }
         self.run.current.last_retry = now.mono;
+        self.run.current.retries = self.run.current.retries.saturating_add(1);
         self.resend_votes();
         self.resend_certificates();
         self.resend_proposal();

@@ -29,6 +29,8 @@ pub(super) struct Current {
     pub(super) was_busy: bool,
     /// How often this view's own Nullify was sent.
     pub(super) nullify_sent: u8,
+    /// How often anything was sent again in this view.
+    pub(super) retries: u8,
     /// When the entry certificate goes to those who were not seen in this view (R7).
     pub(super) spread_at: Option<Mono>,
 }
@@ -41,6 +43,7 @@ impl Current {
             last_retry: Mono::default(),
             was_busy: false,
             nullify_sent: 0,
+            retries: 0,
             spread_at: None,
         }
     }

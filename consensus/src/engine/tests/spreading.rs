@@ -6,6 +6,7 @@ use crate::event::Event;
 use crate::message::{Hello, Message, SyncReq};
 use crate::output::Output;
 use crate::verify::Dropped;
+use alloc::vec;
 use alloc::vec::Vec;
 use ledger::certificate::Certificate;
 use ledger::id::{Epoch, Height, View};
@@ -102,6 +103,31 @@ fn r8_an_idle_node_is_silent_and_an_own_nullify_is_sent_three_times() {
         sent = bench.votes().len();
     }
     assert_eq!(sent, 3);
+}
+
+/// Others may never have seen it, and have nothing to do: whoever repeats it for ever is never silent (seeds 10,178,232 and
+/// 10,290,566).
+#[test]
+fn r8_a_proposal_of_a_final_block_is_not_repeated_for_ever() {
+    let mut bench = Bench::follower();
+    let anchor = bench.anchor();
+    let block = bench.notarized(1, 0, &anchor);
+    let notarization = bench.make(Notarize, 1, block.block_ref());
+    bench.propose(2, 1, &block, vec![notarization]).unwrap();
+    bench.certificate(Finalize, 1, block.block_ref());
+    assert!(bench.engine.run.slots.get(View(2)).is_some());
+    let mut repeats = 0;
+    for _ in 0..40 {
+        bench.forget();
+        bench.wait(900);
+        repeats += usize::from(bench.sent.len() > heartbeats(&bench));
+    }
+    assert_eq!(repeats, 16);
+    // With work it goes on at once.
+    bench.forget();
+    bench.work(1);
+    bench.wait(900);
+    assert!(bench.sent.len() > heartbeats(&bench));
 }
 
 #[test]
