@@ -48,16 +48,18 @@ impl Engine {
     pub(super) fn check_blocks(&mut self) -> bool {
         let mut moved = false;
         for hash in self.blocks.checkable() {
-            let Some(block) = self.blocks.get(&hash).map(|entry| entry.block.clone()) else {
-                continue;
-            };
-            let Some(parent) = self.blocks.tip(&block.header.parent) else {
+            let Some(block) = self.blocks.get(&hash).map(|entry| &entry.block) else {
                 continue;
             };
             if block.header.epoch > self.run.epoch.epoch() {
-                // A peer that lies may have it here before its epoch: only that says whether it fits.
+                // A peer that lies may have it here before its epoch: only that says whether it fits. It is looked at again at
+                // every event until then, and must not be copied for that.
                 continue;
             }
+            let Some(parent) = self.blocks.tip(&block.header.parent) else {
+                continue;
+            };
+            let block = block.clone();
             moved = true;
             let rules = self.config.rules();
             if blocks::header_fits(rules, &self.run.epoch, &parent, &block.header) {
