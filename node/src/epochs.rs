@@ -8,7 +8,7 @@ use crate::driver::serve;
 use crate::storage::archive;
 use crate::storage::restarts::Restarts;
 use consensus::{EpochSpec, Sealed};
-use ledger::certificate::Certificate;
+use ledger::certificate::{Certificate, CertificateError};
 use ledger::codec::DecodeError;
 use ledger::hash::{Hash, SetHash};
 use ledger::header::{BlockRef, Flags, Header};
@@ -41,6 +41,29 @@ pub enum EpochError {
     /// A set that is not the genesis's.
     #[error("the validator set of epoch {0} is not known")]
     UnknownSet(Epoch),
+    /// No block ended the epoch before, so a restart did, and its file is not beside the blocks.
+    #[error(
+        "epoch {epoch} began behind block {anchor}, which ended none: the file of the restart that opened it is missing"
+    )]
+    NoRestart {
+        /// The epoch that it opened.
+        epoch: Epoch,
+        /// The block that it went on from.
+        anchor: Height,
+    },
+    /// The finalization of a block is not one of its epoch as it is known here.
+    #[error(
+        "the finalization of block {height} is not one of epoch {epoch} as this directory knows it"
+    )]
+    Finalization {
+        /// The block.
+        height: Height,
+        /// Its epoch.
+        epoch: Epoch,
+        /// What is wrong with it.
+        #[source]
+        source: CertificateError,
+    },
 }
 
 /// More epochs than the ledger remembers at most are not looked for.
@@ -152,7 +175,55 @@ impl<B: Blocks> Epochs<'_, B> {
         {
             return Ok(Some(EpochInfo::clone(&opened)));
         }
+        self.check_sealed(header.epoch, anchor)?;
         Ok(self.info(header.epoch, &header.validator_set, anchor))
+    }
+
+    /// An epoch that no restart opened must stand on the SEAL block that ended the one before.
+    fn check_sealed(&self, epoch: Epoch, anchor: BlockRef) -> Result<(), EpochError> {
+        let sealed = match self.read(anchor.height) {
+            Ok(Some((seal, _))) => seal.flags.is_seal() && seal.epoch.saturating_add(1) == epoch,
+            Ok(None) => false,
+            // What cannot be read here says nothing.
+            Err(EpochError::Read(error)) if !matches!(error, archive::ReadError::File(_)) => true,
+            Err(error) => return Err(error),
+        };
+        if sealed {
+            return Ok(());
+        }
+        let anchor = anchor.height;
+        Err(EpochError::NoRestart { epoch, anchor })
+    }
+
+    /// Whether a finalization of the archive counts in its block's epoch: it does not if that was opened by a restart
+    /// whose file is missing or another one.
+    ///
+    /// # Errors
+    /// [`EpochError`].
+    pub fn check_finalization(&self, finalization: &Certificate) -> Result<(), EpochError> {
+        let height = finalization.block().height;
+        let (header, _) = self.read(height)?.ok_or(EpochError::NoAnchor(height))?;
+        let epoch = match self.of(&header) {
+            Ok(Some(epoch)) => epoch,
+            // A set that is not known is met where it is needed.
+            Ok(None) => return Ok(()),
+            // What the epoch began with may be damaged or away: that says nothing about the file.
+            Err(EpochError::Read(error)) if !matches!(error, archive::ReadError::File(_)) => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let verified = finalization
+            .clone()
+            .verify(epoch.epoch, &epoch.set, &epoch.context);
+        let epoch = header.epoch;
+        verified
+            .map(drop)
+            .map_err(|source| EpochError::Finalization {
+                height,
+                epoch,
+                source,
+            })
     }
 
     /// The epoch that a block's children have by the chain alone, given the block's own.

@@ -366,6 +366,10 @@ fn chain(
         archive: &reader,
         restarts: &restarts,
     };
+    if let Some(finalization) = &finalization {
+        // Else a follower would take every block behind a restart for a lie, for the want of its file.
+        epochs.check_finalization(finalization)?;
+    }
     let (epoch, previous) = epochs.setup(&tip)?;
     let restarts = Arc::new(restarts);
     Ok(RecoveredChain {

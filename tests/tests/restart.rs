@@ -456,6 +456,7 @@ fn who_missed_a_restart_gets_its_file_from_peers() {
         assert_code(&desk.stop_for_restart(at, at, report), 0);
     }
     assert_code(&desk.assemble(&reports, "chain.restart", &["--yes"]), 0);
+    let other = other_file(&running, &desk);
     for at in [0, 1, 2] {
         install(&running, &desk, at);
     }
@@ -493,6 +494,54 @@ fn who_missed_a_restart_gets_its_file_from_peers() {
     for dir in [&observer.dir, running.dir(3)] {
         replay::archive(dir).unwrap();
     }
+    an_observer_needs_the_right_file(&mut running, &mut observer, &other);
+}
+
+/// Without its restart file an observer would take every block behind it for a lie: it does not start, and says why.
+fn an_observer_needs_the_right_file(running: &mut Running, observer: &mut Observer, other: &[u8]) {
+    let place = kept(&observer.dir);
+    let file = fs::read(&place).unwrap();
+    let run = ["run", "--observer", "--dir", text(&observer.dir)];
+    fs::remove_file(&place).unwrap();
+    let told = fails("nachweis-node", &run, 4);
+    assert!(
+        told.contains("the file of the restart that opened it is missing")
+            && told.contains("epoch 1")
+            && told.contains("copy it from there"),
+        "{told}"
+    );
+    fs::write(&place, other).unwrap();
+    let told = fails("nachweis-node", &run, 4);
+    assert!(
+        told.contains("is not one of epoch 1 as this directory knows it"),
+        "{told}"
+    );
+    fs::write(&place, file).unwrap();
+    running.start(&[0, 1, 2, 3]);
+    observer.start().unwrap();
+    running.becomes_provable(0);
+    wait_for("the observer follows again", || {
+        let there = running.status(1)["log_size"].as_u64()?;
+        (observer.number("provable_size") == Some(there)).then_some(())
+    });
+}
+
+/// Another file that opens epoch 1 on the same block, as a node keeps it: put together from other reports.
+fn other_file(running: &Running, desk: &Desk) -> Vec<u8> {
+    let copy = desk.path("copy");
+    let copied = std::process::Command::new("cp")
+        .args(["-r", text(running.dir(3)), &copy])
+        .status();
+    assert!(copied.unwrap().success());
+    let key = desk.path(&format!("keys/{}/admin.key", desk.authorities[3]));
+    let report = desk.path("3.report");
+    let stop = ["stop-for-restart", "--dir", &copy, "--admin-key", &key];
+    done("nachweis-node", &[&stop[..], &[&report]].concat());
+    let reports = ["0.report", "1.report", "3.report"];
+    assert_code(&desk.assemble(&reports, "other.restart", &["--yes"]), 0);
+    let file = desk.path("other.restart");
+    done("nachweis-node", &["install-restart", "--dir", &copy, &file]);
+    fs::read(kept(Path::new(&copy))).unwrap()
 }
 
 /// As a node serves a block; `None` while it is damaged.

@@ -133,6 +133,12 @@ fn of_recovery(error: &RecoveryError) -> (Exit, Option<String>) {
             "put this segment back into the archive folder: what is missing must be made again from its blocks",
         ),
         RecoveryError::Restarts(source) => Some(source.hint()),
+        RecoveryError::Epoch(EpochError::NoRestart { .. } | EpochError::Finalization { .. }) => {
+            Some(
+                "a restart file is missing from data/archive, of this epoch or an earlier one, or another stands there: copy it from there of \
+             a node that runs; on a validator chain.restart can be given to nachweis-node install-restart instead, the lowest first",
+            )
+        }
         RecoveryError::Replay { .. } | RecoveryError::Epoch(_) => Some(
             "if the chain was ever restarted, its restart file may be missing from data/archive: copy it from there of a node that \
              runs, or give chain.restart to nachweis-node install-restart; else the archive on this disk is damaged: put the folder aside and let the node fetch the \
