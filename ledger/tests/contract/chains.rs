@@ -17,6 +17,7 @@ use ledger::hash::{BlockHash, ChainId, Hash, SetHash};
 use ledger::header::{Flags, Header};
 use ledger::id::{Epoch, Height, TimeMs, TreeSize, ValidatorIndex, View};
 use ledger::leaf::{LogLeaf, Trailer};
+use ledger::log::leaf_hash;
 use ledger::refusal::{Refusal, Refused};
 use ledger::view::StateView as _;
 
@@ -118,6 +119,45 @@ fn a_wrong_header_field_is_named() {
         check(&chain, &later, &checked),
         Err(BlockError::Invalid(Fault::Header("log_root")))
     );
+}
+
+/// consensus.md 5.5: the same bytes as other items are another body, wherever they are cut.
+#[test]
+fn items_that_are_split_elsewhere_have_another_root() {
+    let (chain, header, body) = pending();
+    let whole: Vec<&[u8]> = body.items().iter().map(|item| item.as_bytes()).collect();
+    let (first, bytes) = (whole[0].len(), whole.concat());
+    assert_eq!(whole.len(), 2);
+    let item = |bytes: &[u8]| {
+        let bytes = encode(&bytes.to_vec());
+        ledger::codec::decode::<ItemBytes>(&bytes, bytes.len()).unwrap()
+    };
+    for at in 0..=bytes.len() {
+        let (one, other) = bytes.split_at(at);
+        let split = Body::new(vec![item(one), item(other)]).unwrap();
+        assert_eq!(split.len(), u64::from(header.body_len));
+        let received = receive(&chain, &header, &split);
+        if at == first {
+            received.unwrap();
+        } else {
+            assert!(
+                matches!(
+                    received,
+                    Err(ReceiveError::BadDelivery(BadDelivery::Root { .. }))
+                ),
+                "{at}"
+            );
+        }
+    }
+    let one = Body::new(vec![item(&bytes)]).unwrap();
+    assert_ne!(one.root(), header.body_root);
+    // Nor is what the tree hashes of two items an item.
+    let hashes: Vec<u8> = whole
+        .iter()
+        .flat_map(|it| leaf_hash(it).0.to_vec())
+        .collect();
+    let inner = Body::new(vec![item(&hashes)]).unwrap();
+    assert_ne!(inner.root(), header.body_root);
 }
 
 /// Bytes that are not the header's body are fetched elsewhere; the header's own body with a fault is invalid.

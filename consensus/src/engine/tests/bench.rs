@@ -265,8 +265,12 @@ impl Bench {
     }
 
     pub(super) fn block(&self, parent: &Tip, view: u64) -> Block {
+        self.block_of(parent, view, &[view])
+    }
+
+    pub(super) fn block_of(&self, parent: &Tip, view: u64, items: &[u64]) -> Block {
         let time = parent.time_ms.0.max(self.now.wall.0 - 1) + 1;
-        fixture::block(&self.epoch, parent, view, time, &[view])
+        fixture::block(&self.epoch, parent, view, time, items)
     }
 
     pub(super) fn proposal(

@@ -1,12 +1,14 @@
 //! R6: commits, missing blocks, catch-up, divergence.
 
 use super::bench::{Bench, NO_BLOCK, peer, tip};
+use super::fixture;
 use crate::block::Block;
 use crate::event::Event;
 use crate::message::{Message, SyncReq, SyncResp};
 use crate::output::{Alarm, Output, ServeRequest};
 use crate::verify::{Dropped, Offence};
 use alloc::vec::Vec;
+use ledger::certificate::Certificate;
 use ledger::header::BlockRef;
 use ledger::id::{Epoch, Height};
 use ledger::vote::VoteKind::{Finalize, Notarize, Nullify};
@@ -174,7 +176,7 @@ fn blocks_without_an_unbroken_chain_to_their_certificate_are_an_offence() {
             held: Vec::new(),
             lagging: false,
         };
-        let offence = admitted.verify(&super::fixture::ToyCheck).unwrap_err();
+        let offence = admitted.verify(&fixture::ToyCheck).unwrap_err();
         assert_eq!(offence, Offence::Sync(Height(1)));
     }
 }
@@ -350,6 +352,58 @@ fn whoever_answers_little_and_late_holds_a_catch_up_up_for_its_own_turns_only() 
         }
     }
     assert_eq!(bench.engine.status().committed, blocks[199].block_ref());
+}
+
+/// What a server's archive has of them: the last one's finalization is the only one.
+fn frames(blocks: &[Block], finalization: &Certificate) -> Vec<(Block, Option<Certificate>)> {
+    let last = blocks.last().map(Block::block_ref);
+    let own = |block: &Block| (Some(block.block_ref()) == last).then(|| finalization.clone());
+    let all = blocks.iter();
+    all.map(|block| (block.clone(), own(block))).collect()
+}
+
+/// consensus.md 5.5: together they are longer than any answer, and only the last proves itself.
+#[test]
+fn six_full_blocks_under_one_finalization_reach_a_joiner_one_after_the_other() {
+    let mut bench = Bench::follower();
+    let hard = fixture::config().rules().block_hard;
+    let full: Vec<u64> = (0..u64::from(hard) / 8).collect();
+    let mut parent = bench.anchor();
+    let mut blocks = Vec::new();
+    for view in 1..=6 {
+        let block = bench.block_of(&parent, view, &full);
+        parent = tip(&block);
+        blocks.push(block);
+    }
+    let last = blocks[5].block_ref();
+    let finalization = bench.make(Finalize, 6, last);
+    let archive = frames(&blocks, &finalization);
+    for behind in 0..5_u64 {
+        assert_eq!(bench.engine.status().committed.height, Height(behind));
+        for other in bench.others() {
+            let mut status = bench.status_of(other);
+            status.finalized = last;
+            bench.deliver(other, Message::Status(status)).unwrap();
+        }
+        let server = asked_peer(&bench);
+        let Some(Message::SyncReq(request)) = asks(&bench).pop() else {
+            panic!("{:?}", asks(&bench));
+        };
+        assert_eq!(request.from, Height(behind + 1));
+        let from = usize::try_from(behind).unwrap();
+        let answer = SyncResp::collect(&request, archive[from..].to_vec()).unwrap();
+        assert_eq!(answer.blocks.len(), 1);
+        bench.deliver(server, Message::SyncResp(answer)).unwrap();
+    }
+    // What is known by its hash alone is asked for by it.
+    bench.wait(1_000);
+    let asked = asks(&bench).pop();
+    assert!(matches!(asked, Some(Message::Fetch(_))), "{asked:?}");
+    let server = bench.others()[0];
+    bench
+        .deliver(server, Message::Block(blocks[5].clone()))
+        .unwrap();
+    assert_eq!(bench.engine.status().committed, last);
 }
 
 #[test]
