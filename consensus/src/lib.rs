@@ -95,7 +95,7 @@ pub mod verify;
 
 pub use block::{Block, Body, Tip};
 pub use config::{Compaction, Config, Rules, Timing};
-pub use engine::{Archived, Engine, EngineStatus, Identity, RecoverError, Setup, Standing};
+pub use engine::{Archived, Engine, EngineStatus, Held, Identity, RecoverError, Setup, Standing};
 pub use epoch::{EpochInfo, EpochSpec, Peer, Sealed};
 pub use event::{Event, Verdict};
 pub use items::{Item, Layout};

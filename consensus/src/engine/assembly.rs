@@ -77,6 +77,10 @@ impl Assembly {
 }
 
 impl Assemblies {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether the whole block need not be asked for yet.
     pub(super) fn is_under_way(&self, hash: &BlockHash, now: Mono) -> bool {
         let assembly = self.0.get(hash);

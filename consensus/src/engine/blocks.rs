@@ -68,6 +68,15 @@ impl Blocks {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Of all bodies.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) const fn committed(&self) -> &Tip {
         &self.committed
     }

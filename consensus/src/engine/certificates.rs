@@ -77,6 +77,12 @@ impl Certificates {
         self.notarizations.iter().rev().map(|(view, n)| (*view, n))
     }
 
+    /// Notarizations and nullifications.
+    pub(super) fn len(&self) -> usize {
+        let notarizations = self.notarizations.len();
+        notarizations.saturating_add(self.nullifications.len())
+    }
+
     pub(super) fn is_nullified(&self, view: View) -> bool {
         self.nullifications.contains_key(&view)
     }

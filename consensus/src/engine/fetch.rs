@@ -39,6 +39,14 @@ pub(super) struct Fetches {
 }
 
 impl Fetches {
+    pub(super) fn len(&self) -> usize {
+        self.wants.len()
+    }
+
+    pub(super) fn shunned_len(&self) -> usize {
+        self.shunned.len()
+    }
+
     /// Whether this block is wanted from this peer.
     pub(super) fn wants(&self, hash: &BlockHash, from: &Peer) -> bool {
         self.wants.contains_key(hash) && !self.shuns(hash, from)

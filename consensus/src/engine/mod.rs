@@ -14,6 +14,7 @@ mod commit;
 mod epochs;
 mod fetch;
 mod guard;
+mod held;
 mod inbox;
 mod peers;
 mod propose;
@@ -36,6 +37,7 @@ mod work;
 
 use self::blocks::Blocks;
 use self::guard::SafetyGuard;
+pub use self::held::Held;
 use self::peers::Peers;
 use self::run::Run;
 pub use self::status::{EngineStatus, Standing};

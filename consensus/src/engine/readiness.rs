@@ -26,6 +26,12 @@ struct NextSet {
     quorum: usize,
 }
 
+impl NextSets {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 impl Engine {
     /// The caller knows what a SEAL block brings.
     pub(super) fn next_set(&mut self, block: BlockHash, set: &ValidatorSet) {

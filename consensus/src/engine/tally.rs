@@ -107,6 +107,14 @@ impl Tally {
         self.accused.insert(signer);
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.views.values().map(BTreeMap::len).sum()
+    }
+
+    pub(super) fn views(&self) -> usize {
+        self.views.len()
+    }
+
     /// Drops the votes below a view.
     pub(super) fn prune(&mut self, below: View) {
         self.views = self.views.split_off(&below);

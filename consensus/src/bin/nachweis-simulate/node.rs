@@ -5,6 +5,7 @@ use crate::application::Application;
 use crate::clock::{Clock, Time};
 use crate::disk::{Disk, Frame};
 use crate::items::LAYOUT;
+use crate::oracle::Bounds;
 use crate::roster::Roster;
 use crate::violation::{Invariant, Violation, broken};
 use consensus::{
@@ -58,6 +59,7 @@ pub(crate) struct Process {
     /// Committed blocks that are not synced to the archive yet.
     committed: Vec<Frame>,
     archiving: usize,
+    bounds: Bounds,
     pub(crate) last_status: EngineStatus,
 }
 
@@ -131,6 +133,10 @@ impl Node {
             sync: None,
             committed: Vec::new(),
             archiving: 0,
+            bounds: Bounds {
+                nodes: roster.nodes(),
+                window: config.timing().window,
+            },
         });
         Ok(())
     }
@@ -233,6 +239,8 @@ impl Process {
                 return broken(Invariant::Bounds, "one event causes outputs without end");
             }
         }
+        self.bounds
+            .check(&self.engine.held(), &self.engine.status())?;
         Ok(outputs)
     }
 

@@ -1,6 +1,7 @@
 //! Judges a run from outside: it sees what leaves the nodes, what they write and what they commit, and trusts none
 //! of them. Only honest validators can break a promise.
 
+mod bounds;
 mod certificates;
 mod chain;
 mod durability;
@@ -12,6 +13,7 @@ mod votes;
 use crate::plan::Plan;
 use crate::roster::Roster;
 use crate::violation::{Checked, Invariant, Violation, broken, check};
+pub(crate) use bounds::Bounds;
 use certificates::Certificates;
 pub(crate) use chain::Chain;
 use consensus::{Alarm, Block, Commit, EngineStatus, Message, Record, Rules};
