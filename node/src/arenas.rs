@@ -13,6 +13,13 @@ use std::process::Command;
 /// The allocator's setting; one that the operator chose stands.
 const SETTING: &str = "MALLOC_ARENA_MAX";
 
+/// Lets a process that is about to begin have one arena.
+pub fn allow_one(command: &mut Command) {
+    if env::var_os(SETTING).is_none() {
+        command.env(SETTING, "1");
+    }
+}
+
 /// Begins this process's program once more with one arena, under the same process id and with the same arguments; comes
 /// back if the setting is there already, or that is not possible: then memory is dearer, and nothing else is different.
 pub fn have_one() {

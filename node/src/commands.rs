@@ -5,6 +5,7 @@ pub mod backup;
 pub mod check_index;
 pub mod export;
 pub mod init;
+pub mod make_index;
 pub mod places;
 pub mod progress;
 pub mod reindex;

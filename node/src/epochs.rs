@@ -197,10 +197,7 @@ impl<B: Blocks> Epochs<'_, B> {
 
     /// Whether a finalization of the archive counts in its block's epoch: it does not if that was opened by a restart
     /// whose file is missing or another one.
-    ///
-    /// # Errors
-    /// [`EpochError`].
-    pub fn check_finalization(&self, finalization: &Certificate) -> Result<(), EpochError> {
+    fn check_finalization(&self, finalization: &Certificate) -> Result<(), EpochError> {
         let height = finalization.block().height;
         let (header, _) = self.read(height)?.ok_or(EpochError::NoAnchor(height))?;
         let epoch = match self.of(&header) {
@@ -256,11 +253,20 @@ impl<B: Blocks> Epochs<'_, B> {
             .then(|| EpochInfo::new(self.founding.chain(), epoch, founders.set, anchor))
     }
 
-    /// What the engine starts with after this tip: its epoch, and how the one before ended.
+    /// What the engine starts with after this tip: its epoch, and how the one before ended. The newest finalization shows
+    /// whether that is so.
     ///
     /// # Errors
     /// [`EpochError`].
-    pub fn setup(&self, tip: &Tip) -> Result<(EpochSpec, Option<Sealed>), EpochError> {
+    pub fn setup(
+        &self,
+        tip: &Tip,
+        newest: Option<&Certificate>,
+    ) -> Result<(EpochSpec, Option<Sealed>), EpochError> {
+        if let Some(newest) = newest {
+            // Else a follower would take every block behind a restart for a lie, for the want of its file.
+            self.check_finalization(newest)?;
+        }
         let height = tip.epoch.anchor.height;
         if tip.epoch.epoch == Epoch(0) || self.is_restarted(height) {
             let anchor = self.anchor(height)?;

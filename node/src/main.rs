@@ -1,10 +1,13 @@
 //! The program `nachweis-node`: arguments in, a command, an exit code out.
 
 use clap::{Parser, Subcommand};
+use ledger::id::Height;
 use ledger::restart::Memory;
 use node::arenas;
 use node::commands::restart::LostBlocks;
-use node::commands::{Failure, backup, check_index, export, init, reindex, restart, run, status};
+use node::commands::{
+    Failure, backup, check_index, export, init, make_index, reindex, restart, run, status,
+};
 use node::exit::{Chain, Exit};
 use node::identity::Duty;
 use std::fs::File;
@@ -80,6 +83,16 @@ enum Command {
         /// The node's directory
         #[arg(long)]
         dir: PathBuf,
+    },
+    /// Make the index of a node that stands by: what run does if it is missing or far behind, in a process of its own
+    #[command(hide = true)]
+    MakeIndex {
+        /// The node's directory
+        #[arg(long)]
+        dir: PathBuf,
+        /// The last block that is to be in it
+        #[arg(long)]
+        upto: u64,
     },
     /// Copy the blocks of a node, running or stopped, to a new folder
     ///
@@ -222,6 +235,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             run::start_log(run::LogFormat::Text);
             check_index::check(&dir)
         }
+        Command::MakeIndex { dir, upto } => make_index::make(&dir, Height(upto)),
         Command::ExportArchive { dir, out } => {
             let made = export::export(&dir, &out)?;
             let is_segment = |name: &str| ledger::frame::segment_number(name).is_some();

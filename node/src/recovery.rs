@@ -224,6 +224,8 @@ impl Owner {
 pub struct Meanwhile<'a> {
     /// Ends it: what is made is kept.
     pub stop: CancellationToken,
+    /// Makes an index that is missing or far behind; without it this process does.
+    pub elsewhere: Option<&'a dyn Elsewhere>,
     /// Is given a chain of which all can be read but its state, and how far the index is.
     pub serve: &'a mut dyn FnMut(Parts, Arc<Making>),
 }
@@ -252,6 +254,11 @@ impl Making {
             Height(of.load(Ordering::Relaxed)),
         )
     }
+
+    /// It is at this block.
+    pub fn reached(&self, height: Height) {
+        self.at.store(height.0, Ordering::Relaxed);
+    }
 }
 
 /// Brings the disk's parts to the archive's end, and reads the validator's own.
@@ -264,7 +271,34 @@ pub fn recover(config: &Config, owner: &Owner) -> Result<Recovered, RecoveryErro
 
 fn quiet(serve: &mut dyn FnMut(Parts, Arc<Making>)) -> Meanwhile<'_> {
     let stop = CancellationToken::new();
-    Meanwhile { stop, serve }
+    Meanwhile {
+        stop,
+        elsewhere: None,
+        serve,
+    }
+}
+
+/// Makes the index in another process.
+pub trait Elsewhere: Sync {
+    /// Makes it up to this block, of an index that nobody has open; returns when it is closed.
+    ///
+    /// # Errors
+    /// If it was not made.
+    fn make(
+        &self,
+        upto: Height,
+        making: &Making,
+        stop: &CancellationToken,
+    ) -> std::io::Result<Made>;
+}
+
+/// What became of an index that was made elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// All was made.
+    Whole,
+    /// It was told to stop: what is made is kept.
+    Stopped,
 }
 
 /// The same, and says when it takes long.
@@ -345,12 +379,13 @@ fn chain(
         restarts: &restarts,
         founding: &founding,
         archive: &reader,
-        log: &log,
+        log: log.reader(),
         dir: data.index(),
         cache: config.storage.index_cache_bytes,
         stand: noted.as_ref().map(|header| header.height),
         max_unproved: config.receipts.max_unproved_blocks,
         stop: meanwhile.stop.clone(),
+        elsewhere: meanwhile.elsewhere,
     };
     let states = rebuild.states(&mut serve)?;
     let tip = states.final_tip();
@@ -366,11 +401,7 @@ fn chain(
         archive: &reader,
         restarts: &restarts,
     };
-    if let Some(finalization) = &finalization {
-        // Else a follower would take every block behind a restart for a lie, for the want of its file.
-        epochs.check_finalization(finalization)?;
-    }
-    let (epoch, previous) = epochs.setup(&tip)?;
+    let (epoch, previous) = epochs.setup(&tip, finalization.as_ref())?;
     let restarts = Arc::new(restarts);
     Ok(RecoveredChain {
         restarts,
@@ -464,12 +495,13 @@ pub fn reindex(config: &Config, founding: &Founding) -> Result<Reindexed, Recove
         restarts: &restarts,
         founding,
         archive: &reader,
-        log: &log,
+        log: log.reader(),
         dir: data.index(),
         cache: config.storage.index_cache_bytes,
         stand: noted.map(|header| header.height),
         max_unproved: config.receipts.max_unproved_blocks,
         stop: CancellationToken::new(),
+        elsewhere: None,
     };
     let states = rebuild.states_to_close()?;
     states.index().close()?;
@@ -479,6 +511,40 @@ pub fn reindex(config: &Config, founding: &Founding) -> Result<Reindexed, Recove
         height: tip.height,
         log_size: tip.log_size(),
     })
+}
+
+/// Makes the index of a node whose data another process holds, up to this block, and closes it; says where it is.
+///
+/// # Errors
+/// [`RecoveryError`]; what was made of it is closed if it was stopped.
+pub fn make_index(
+    config: &Config,
+    founding: &Founding,
+    (upto, stop): (Height, CancellationToken),
+    say: &mut dyn FnMut(Height),
+) -> Result<(), RecoveryError> {
+    let (root, away) = (config.data(), config.storage.segments_away);
+    let (folder, chain) = (DataDir::archive_below(&root), founding.chain());
+    let segment = config.storage.segment_bytes;
+    let archive = archive::Archive::open_without(&folder, chain, segment, away)?.reader();
+    let restarts = Restarts::load(&folder, founding)?;
+    // Its holder has brought it to the archive's end.
+    let last = read_header(&archive, archive.last().unwrap_or_default())?;
+    let size = last.map_or(TreeSize(0), |header| header.log_size);
+    let log = log_hashes::Reader::beside(&DataDir::log_below(&root), size)?;
+    let rebuild = Rebuild {
+        restarts: &restarts,
+        founding,
+        archive: &archive,
+        log,
+        dir: DataDir::index_below(&root),
+        cache: config.storage.index_cache_bytes.min(index::MAKING_CACHE),
+        stand: Some(upto),
+        max_unproved: usize::MAX,
+        stop,
+        elsewhere: None,
+    };
+    rebuild.made(say)
 }
 
 /// The kept note if a quorum signed it.

@@ -4,6 +4,7 @@
 //! ([`crate::follow`]), and takes part again.
 
 use super::aside::Aside;
+use super::make_index::ByChild;
 use super::room::{self, NearlyFull};
 use super::{Failure, check_index, restart};
 use crate::api;
@@ -329,9 +330,14 @@ impl<'a> Process<'a> {
         let founding = self.founding.clone();
         let aside = self.aside()?;
         let (config, how) = (self.config, (aside, Question::Sync));
-        let recover = recover(config, self.identity, &founding, how, |meanwhile| {
-            recovery::recover_meanwhile(config, owner, meanwhile)
-        });
+        let recover = recover(
+            self.dir,
+            config,
+            self.identity,
+            &founding,
+            how,
+            |meanwhile| recovery::recover_meanwhile(config, owner, meanwhile),
+        );
         let Some(started) = self.unless_stopped(recover).await? else {
             return Ok(Next::Stop);
         };
@@ -403,9 +409,14 @@ impl<'a> Process<'a> {
     async fn follow(&mut self, mode: (Until, Files)) -> Result<Next, RunError> {
         let founding = self.founding.clone();
         let (config, how) = (self.config, (self.aside()?, Question::Range));
-        let recover = recover(config, self.identity, &founding, how, |meanwhile| {
-            recovery::recover_chain(config, &founding, meanwhile)
-        });
+        let recover = recover(
+            self.dir,
+            config,
+            self.identity,
+            &founding,
+            how,
+            |meanwhile| recovery::recover_chain(config, &founding, meanwhile),
+        );
         let Some(started) = self.unless_stopped(recover).await? else {
             return Ok(Next::Stop);
         };
@@ -535,6 +546,7 @@ struct Started<T> {
 
 /// Recovers the disk; blocks that are damaged and needed are fetched from peers first.
 async fn recover<T>(
+    dir: &Path,
     config: &Config,
     identity: &Identity,
     founding: &Founding,
@@ -547,7 +559,12 @@ async fn recover<T>(
     loop {
         let stop = standing.stop();
         let serve = &mut |parts, making| standing.serve(parts, making);
-        let meanwhile = &mut Meanwhile { stop, serve };
+        let elsewhere = &ByChild { dir };
+        let meanwhile = &mut Meanwhile {
+            stop,
+            elsewhere: Some(elsewhere),
+            serve,
+        };
         let recovered = read(meanwhile);
         standing.rest().await;
         let damaged = recovered.as_ref().err().and_then(RecoveryError::damaged);

@@ -114,7 +114,11 @@ impl Bench {
         let founding = &self.chain.founding;
         let serve = &mut |_, _| ();
         let stop = CancellationToken::new();
-        let meanwhile = &mut Meanwhile { stop, serve };
+        let meanwhile = &mut Meanwhile {
+            stop,
+            elsewhere: None,
+            serve,
+        };
         let recovered = recovery::recover_chain(&self.config, founding, meanwhile).unwrap();
         let mesh = Arc::clone(&self.peers);
         let how = (Until::CaughtUp, files);

@@ -2,7 +2,7 @@
 
 use super::ahead;
 use super::seen::{Asked, Seen};
-use super::{Making, Progress, RecoveryError, ReplayError, read_header};
+use super::{Elsewhere, Made, Making, Progress, RecoveryError, ReplayError, read_header};
 use crate::epochs::Epochs;
 use crate::publisher;
 use crate::range;
@@ -10,7 +10,7 @@ use crate::states::{Post, States};
 use crate::storage::Fatal;
 use crate::storage::archive;
 use crate::storage::index::{Index, Place, Run, Start};
-use crate::storage::log_hashes::LogHashes;
+use crate::storage::log_hashes;
 use crate::storage::restarts::Restarts;
 use ledger::block::{Block, Body, CheckedBody, ReceiveError};
 use ledger::body::Item;
@@ -25,21 +25,24 @@ use ledger::view::{Effects, Overlay, StateView};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::Scope;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Entries that are written together: the more, the closer to each other they lie in the store. Twice as many are in memory.
-const RUN: usize = 250_000;
+const RUN: usize = 400_000;
 /// Blocks that take so long that something is served meanwhile.
 const LONG: u64 = 64;
+/// How often it is looked how far an index is that is made elsewhere.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Brings the index and what is above it to the archive's end.
 pub(super) struct Rebuild<'a> {
     pub(super) restarts: &'a Restarts,
     pub(super) founding: &'a Founding,
     pub(super) archive: &'a archive::Reader,
-    pub(super) log: &'a LogHashes,
+    pub(super) log: log_hashes::Reader,
     pub(super) dir: PathBuf,
     pub(super) cache: u64,
     /// Where the index should stand: the kept checkpoint; the archive's end if there is none.
@@ -47,6 +50,8 @@ pub(super) struct Rebuild<'a> {
     pub(super) max_unproved: usize,
     /// Ends it.
     pub(super) stop: CancellationToken,
+    /// Makes it if there is much to make.
+    pub(super) elsewhere: Option<&'a dyn Elsewhere>,
 }
 
 impl Rebuild<'_> {
@@ -69,18 +74,43 @@ impl Rebuild<'_> {
         self.replayed(index, base)
     }
 
+    /// Makes it, and closes it.
+    pub(super) fn made(&self, say: &mut dyn FnMut(Height)) -> Result<(), RecoveryError> {
+        let (index, base) = self.open()?;
+        let making = Arc::new(Making::default());
+        let filled = self.fill_or_close(&index, base, &making, say);
+        filled.and_then(|_| Ok(index.close()?))
+    }
+
     fn filled(
         &self,
         begun: &mut dyn FnMut(Arc<Making>),
     ) -> Result<(Index, Tip, Start), RecoveryError> {
+        let (mut index, mut base) = self.open()?;
+        let making = Arc::new(Making::default());
+        making.of.store(self.upto().0, Ordering::Relaxed);
+        if self.left(&base) >= LONG {
+            begun(Arc::clone(&making));
+            if let Some(elsewhere) = self.elsewhere {
+                (index, base) = self.made_elsewhere(index, base, (elsewhere, &making))?;
+            }
+        }
+        let start = base.1.as_ref().map_or(Start::Kept, |_| Start::Empty);
+        let mut progress = Progress::new("index entries", self.archive);
+        let mut say = |height| progress.say(height);
+        let base = self.fill_or_close(&index, base, &making, &mut say)?;
+        Ok((index, base, start))
+    }
+
+    /// The index and where it stands, with what it holds if that is the genesis alone.
+    fn open(&self) -> Result<(Index, Base), RecoveryError> {
         let opened = Index::open(&self.dir, self.founding.chain(), self.cache)?;
         let kept = match opened.start {
             Start::Kept => self.base(&opened.index)?,
             Start::Empty => None,
         };
         if let Some(base) = kept {
-            let base = self.fill_or_close(&opened.index, (base, None), begun)?;
-            return Ok((opened.index, base, Start::Kept));
+            return Ok((opened.index, (base, None)));
         }
         let index = if opened.start == Start::Kept {
             tracing::warn!("the index does not fit the archive: it is made again");
@@ -92,8 +122,47 @@ impl Rebuild<'_> {
         };
         let seen = Seen::new(self.log.size().0.saturating_mul(2));
         let base = self.begin(&index)?;
-        let base = self.fill_or_close(&index, (base, Some(seen)), begun)?;
-        Ok((index, base, Start::Empty))
+        Ok((index, (base, Some(seen))))
+    }
+
+    /// Blocks that are not in the index and should be.
+    fn left(&self, (base, _): &Base) -> u64 {
+        self.upto().0.saturating_sub(base.height.0)
+    }
+
+    /// Closes it, has it made by somebody else, and opens what that left.
+    fn made_elsewhere(
+        &self,
+        index: Index,
+        base: Base,
+        (elsewhere, making): (&dyn Elsewhere, &Making),
+    ) -> Result<(Index, Base), RecoveryError> {
+        // One without its marker is begun anew, as one with nothing in it should be.
+        if base.1.is_none() {
+            index.close()?;
+        }
+        drop((index, base));
+        let mut progress = Progress::new("index entries", self.archive);
+        let made = std::thread::scope(|scope| {
+            let (ended, end) = sync_channel::<()>(0);
+            scope.spawn(move || {
+                while end.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                    progress.say(making.progress().0);
+                }
+            });
+            let made = elsewhere.make(self.upto(), making, &self.stop);
+            drop(ended);
+            made
+        });
+        match made {
+            Ok(Made::Stopped) => return Err(RecoveryError::Stopped),
+            Ok(Made::Whole) => {}
+            Err(error) => tracing::warn!(
+                %error,
+                "the process that makes the index failed: this one goes on with it"
+            ),
+        }
+        self.open()
     }
 
     fn replayed(&self, index: Index, base: Tip) -> Result<States, RecoveryError> {
@@ -127,10 +196,11 @@ impl Rebuild<'_> {
     fn fill_or_close(
         &self,
         index: &Index,
-        from: (Tip, Option<Seen>),
-        begun: &mut dyn FnMut(Arc<Making>),
+        from: Base,
+        making: &Making,
+        say: &mut dyn FnMut(Height),
     ) -> Result<Tip, RecoveryError> {
-        let filled = self.fill(index, from, begun);
+        let filled = self.fill(index, from, making, say);
         if matches!(filled, Err(RecoveryError::Stopped)) {
             // What is in it is whole blocks, and the next start goes on above.
             index.close()?;
@@ -143,20 +213,15 @@ impl Rebuild<'_> {
     fn fill(
         &self,
         index: &Index,
-        (base, mut seen): (Tip, Option<Seen>),
-        begun: &mut dyn FnMut(Arc<Making>),
+        (base, mut seen): Base,
+        making: &Making,
+        say: &mut dyn FnMut(Height),
     ) -> Result<Tip, RecoveryError> {
         let upto = self.upto();
         if base.height >= upto {
             return Ok(base);
         }
-        let mut progress = Progress::new("index entries", self.archive);
         let heights = (base.height.saturating_add(1), upto);
-        let making = Arc::new(Making::default());
-        making.of.store(upto.0, Ordering::Relaxed);
-        if upto.0.saturating_sub(base.height.0) >= LONG {
-            begun(Arc::clone(&making));
-        }
         let mut tip = base;
         std::thread::scope(|scope| {
             let mut writer = Writer::start(scope, index);
@@ -195,8 +260,8 @@ impl Rebuild<'_> {
                     let place = Place::of(&executed.tip, executed.leaves.len());
                     tip = self.restarts.go_on(&tip.epoch, executed.tip);
                     writer.push(place, executed.effects)?;
-                    making.at.store(height.0, Ordering::Relaxed);
-                    progress.say(height);
+                    making.reached(height);
+                    say(height);
                     Ok(())
                 },
             );
@@ -275,7 +340,7 @@ impl Rebuild<'_> {
         let Some(header) = read_header(self.archive, height)? else {
             return Ok(None);
         };
-        let log = Frontier::read(&self.log.reader(), header.log_size)?;
+        let log = Frontier::read(&self.log, header.log_size)?;
         let fits = trie.root() == header.status_root && log.root() == header.log_root;
         let epochs = Epochs {
             founding: self.founding,
@@ -349,6 +414,9 @@ impl Rebuild<'_> {
         CheckedBody::receive(self.founding, &parent.epoch, header, body, |_| None, rng)
     }
 }
+
+/// Where an index stands, and which documents it holds if all of them are known.
+type Base = (Tip, Option<Seen>);
 
 /// A block's body on its way to be executed.
 enum Contents {

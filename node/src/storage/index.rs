@@ -35,7 +35,7 @@ use writes::{Applied, Placed, Registered, WriteError};
 pub const BATCH_KEYS: usize = 256;
 /// Cache of an index that is made from nothing: its keys come in order, and memory is dearer than the few reads. In memory a cached
 /// page takes five times what it counts.
-const MAKING_CACHE: u64 = 2 << 20;
+pub const MAKING_CACHE: u64 = 2 << 20;
 /// How long a store that was closed may take to let go of its lock.
 const LOCKED: Duration = Duration::from_secs(10);
 /// Keys written between two checkpoints.

@@ -174,7 +174,7 @@ impl LogHashes {
     }
 
     fn level_path(&self, level: usize) -> PathBuf {
-        self.dir.join(format!("level-{level}"))
+        level_path(&self.dir, level)
     }
 
     fn mark_path(&self) -> PathBuf {
@@ -182,7 +182,26 @@ impl LogHashes {
     }
 }
 
+fn level_path(dir: &Path, level: usize) -> PathBuf {
+    dir.join(format!("level-{level}"))
+}
+
 impl Reader {
+    /// Reads a directory that another process writes, and whose tree has, as that process found, at least this size.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn beside(dir: &Path, size: TreeSize) -> Result<Self, FileError> {
+        let reader = Self(Arc::default());
+        for level in (0..MAX_LEVELS).take_while(|level| hashes_at(size.0, *level) > 0) {
+            let path = level_path(dir, level);
+            let file = files::open_to_read(&path)?;
+            reader.add_file(path, file);
+        }
+        reader.set_size(size.0);
+        Ok(reader)
+    }
+
     /// Leaves of the tree.
     pub fn size(&self) -> TreeSize {
         TreeSize(self.lock().size)

@@ -147,12 +147,22 @@ impl DataDir {
 
     /// Directory of the block archive.
     pub fn archive(&self) -> PathBuf {
-        self.root.join("archive")
+        Self::archive_below(&self.root)
+    }
+
+    /// The same for a data directory that is not open.
+    pub fn archive_below(root: &Path) -> PathBuf {
+        root.join("archive")
     }
 
     /// Directory of the log's hashes.
     pub fn log(&self) -> PathBuf {
-        self.root.join("log")
+        Self::log_below(&self.root)
+    }
+
+    /// The same for a data directory that is not open.
+    pub fn log_below(root: &Path) -> PathBuf {
+        root.join("log")
     }
 
     /// Directory of the index.
