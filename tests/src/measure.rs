@@ -36,6 +36,17 @@ pub fn used(pid: i32) -> Option<Used> {
     })
 }
 
+/// The process that makes the index of a running node, while there is one.
+pub fn index_maker(node: i32) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{node}/task/{node}/children")).ok()?;
+    let mut children = children.split_whitespace();
+    children.find_map(|pid| {
+        let said = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let is_maker = said.split(|byte| *byte == 0).any(|it| it == b"make-index");
+        is_maker.then(|| pid.parse().ok())?
+    })
+}
+
 /// Runs a command to its end: how long it took and what it used, looked at every few milliseconds.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tests::binaries::command;
+use tests::measure::index_maker;
 use tests::running::{Running, wait_for};
 use tests::{campaign, http, synthetic};
 
@@ -146,17 +147,6 @@ fn while_the_index_is_made_blocks_and_tiles_are_served_and_the_rest_says_why_not
     assert!(!log.contains(MADE_AGAIN), "{log}");
 }
 
-/// The child of this process that makes an index.
-fn maker(node: i32) -> Option<i32> {
-    let children = fs::read_to_string(format!("/proc/{node}/task/{node}/children")).ok()?;
-    let mut children = children.split_whitespace();
-    children.find_map(|pid| {
-        let said = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let is_maker = said.split(|byte| *byte == 0).any(|it| it == b"make-index");
-        is_maker.then(|| pid.parse().ok())?
-    })
-}
-
 /// What making takes is the maker's: it has one arena, it ends with its node, and without it the node goes on by itself.
 #[test]
 fn the_index_is_made_by_a_process_of_its_own() {
@@ -165,7 +155,7 @@ fn the_index_is_made_by_a_process_of_its_own() {
     let pid = |running: &Running| running.network.manifest().nodes[0].process.unwrap().pid;
     running.network.start(0).unwrap();
     let of = pid(&running);
-    let child = wait_for("the index is made", || maker(of));
+    let child = wait_for("the index is made", || index_maker(of));
     let environment = fs::read(format!("/proc/{child}/environ")).unwrap();
     let mut entries = environment.split(|byte| *byte == 0);
     assert!(entries.any(|entry| entry == b"MALLOC_ARENA_MAX=1"));
@@ -176,7 +166,7 @@ fn the_index_is_made_by_a_process_of_its_own() {
     fs::remove_dir_all(running.dir(0).join("data/index")).unwrap();
     running.network.start(0).unwrap();
     let of = pid(&running);
-    let child = wait_for("the index is made", || maker(of));
+    let child = wait_for("the index is made", || index_maker(of));
     let child = rustix::process::Pid::from_raw(child).unwrap();
     rustix::process::kill_process(child, Signal::KILL).unwrap();
     let api = running.api(0);

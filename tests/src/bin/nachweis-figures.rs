@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use tests::binaries::command;
+use tests::http;
 use tests::machine::Machine;
 use tests::measure::{self, Used};
 use tests::network::Network;
@@ -58,7 +59,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     )?;
     let mut network = Network::found(&dir, 4)?;
     let measured = match arguments.rebuild {
-        Some(records) => made(&network, records),
+        Some(records) => made(&mut network, records),
         None => loaded(&mut network, arguments.records),
     };
     for at in 0..network.manifest().nodes.len() {
@@ -72,11 +73,12 @@ fn say(what: &str, value: &str) -> io::Result<()> {
 }
 
 /// An archive without a network: rebuild and audit.
-fn made(network: &Network, records: u64) -> Result<(), Failure> {
+fn made(network: &mut Network, records: u64) -> Result<(), Failure> {
     let start = Instant::now();
     synthetic::fill(network, 0, records, |_| ())?;
     say("archive made in", &format!("{:.1?}", start.elapsed()))?;
     rebuild(network, records)?;
+    start_without_index(network, records)?;
     audit(network, records)?;
     disk(&network.manifest().nodes[0].dir, records)
 }
@@ -131,6 +133,34 @@ fn restarts(network: &mut Network, records: u64) -> Result<(), Failure> {
         "ready, kill -9",
         &format!("{took:.2?}, {}", both(used, records)),
     )?;
+    Ok(())
+}
+
+/// A start that has the whole index to make: it has a process of its own for that.
+fn start_without_index(network: &mut Network, records: u64) -> Result<(), Failure> {
+    let node = network.manifest().nodes[0].clone();
+    fs::remove_dir_all(node.dir.join("data/index"))?;
+    let start = Instant::now();
+    network.start(0)?;
+    let process = network.manifest().nodes[0].process.ok_or("not started")?;
+    let mut maker = Used::default();
+    let stands = || http::get(node.api, "/v1/authorities").is_ok_and(|answer| answer.status == 200);
+    while !stands() {
+        if !network.is_running(0) || start.elapsed() > PATIENCE {
+            return Err("the node did not make its index".into());
+        }
+        let used = measure::index_maker(process.pid).and_then(measure::used);
+        maker = used.unwrap_or(maker);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let took = start.elapsed();
+    let used = measure::used(process.pid).ok_or("the node ended by itself")?;
+    let (node, maker) = (both(used, records), both(maker, records));
+    say(
+        "start, index to make",
+        &format!("{took:.2?}; node {node}; maker {maker}"),
+    )?;
+    network.stop(0)?;
     Ok(())
 }
 
