@@ -6,7 +6,7 @@ use crate::plan::{Fault, Plan};
 use crate::trace::{Trace, Words};
 use crate::violation::{Checked, Failure, Invariant, broken, check};
 use crate::world::{Figures, LIVENESS, World};
-use ledger::id::{Epoch, View};
+use ledger::id::View;
 
 /// Dead leaders are skipped and everything calms down within this time after the last block.
 const SETTLE: Time = 40_000;
@@ -85,7 +85,6 @@ pub(crate) fn finish(world: &mut World, deadline: Time) -> Result<(), Failure> {
 
 /// I16: once all is final, there is one view change per dead leader, and then nothing.
 pub(crate) fn rest(world: &mut World) -> Result<(), Failure> {
-    let (epoch, view, _) = furthest(world);
     // Byzantine validators could go on for ever; what is asked here is that honest ones do not.
     for node in 0..world.plan.nodes() {
         if !world.oracle.is_honest(node) {
@@ -114,18 +113,19 @@ pub(crate) fn rest(world: &mut World) -> Result<(), Failure> {
             world.standing()
         )
     })
-    .and_then(|()| skipped(world, (epoch, view)))
+    .and_then(|()| skipped(world))
     .map_err(|violation| world.failure(violation))
 }
 
-/// I16: the views that were given up since. The first of them had begun with work and may have ended in any way; each
-/// later one had a dead leader, so it is at most one for each of these.
-fn skipped(world: &World, since: (Epoch, View)) -> Checked {
+/// I16: the views that were left since the last block became final everywhere. The first of them had begun with work and may
+/// have ended in any way; each later one had a dead leader, so it is at most one for each of these.
+fn skipped(world: &World) -> Checked {
+    let since = world.worked_in;
     if world.oracle.rejoins > 0 {
         // Whoever has answered a rejoin moves on until the other is above its floor, whoever leads.
         return Ok(());
     }
-    let (epoch, view, finalized) = furthest(world);
+    let (epoch, view, finalized) = world.furthest();
     let begun = if epoch == since.0 { since.1.0 } else { 0 };
     let first = begun.max(finalized.0 + 1);
     let is_dead = |view: View| {
@@ -140,16 +140,6 @@ fn skipped(world: &World, since: (Epoch, View)) -> Checked {
             world.standing()
         )
     })
-}
-
-/// The highest view of an honest validator in the newest epoch, and the finalization below it.
-fn furthest(world: &World) -> (Epoch, View, View) {
-    let running = world.watched().filter_map(|node| node.process.as_ref());
-    let all = running.map(|process| {
-        let status = process.engine.status();
-        (status.epoch, status.view, status.finalized_view)
-    });
-    all.max().unwrap_or_default()
 }
 
 /// What was sent, written and skipped before and after some time without work.
@@ -249,7 +239,7 @@ fn rely_on_returned(world: &mut World) -> Result<(), Failure> {
 /// views that follow one has a leader that is neither dead nor has a wrong clock.
 fn waking(world: &World) -> Time {
     let plan = &world.plan;
-    let (_, view, finalized) = furthest(world);
+    let (_, view, finalized) = world.furthest();
     let f = (world.roster.newest().set().n() as u64 - 1) / 3;
     let delta = |failed: u64| {
         let grown = (f..failed).fold(plan.timing.delta_ms, |delta, _| {

@@ -128,6 +128,10 @@ impl World {
                     let spec = spec(epoch);
                     self.roster.open(spec);
                 }
+                if self.oracle.is_honest(node) {
+                    let (epoch, view, _) = self.furthest();
+                    self.worked_in = (epoch, view);
+                }
             }
             Output::Forget(hash) => process.application.forget(&hash),
             Output::Persist { .. }

@@ -25,7 +25,7 @@ use crate::violation::{Checked, Failure, Invariant, Violation, check};
 use consensus::{Config, Event};
 pub(crate) use direct::NEVER;
 use happen::Happening;
-use ledger::id::View;
+use ledger::id::{Epoch, View};
 
 /// After GST everything must be final everywhere within this time.
 pub(crate) const LIVENESS: Time = 60_000;
@@ -69,9 +69,21 @@ pub(crate) struct World {
     writes: Random,
     records: u32,
     loaded: usize,
+    /// The furthest view when an honest node last learned that a block is final: until then there was work.
+    pub(crate) worked_in: (Epoch, View),
 }
 
 impl World {
+    /// Epoch and view of the honest node that is furthest, and that epoch's finalized view.
+    pub(crate) fn furthest(&self) -> (Epoch, View, View) {
+        let running = self.watched().filter_map(|node| node.process.as_ref());
+        let all = running.map(|process| {
+            let status = process.engine.status();
+            (status.epoch, status.view, status.finalized_view)
+        });
+        all.max().unwrap_or_default()
+    }
+
     pub(crate) fn new(plan: Plan, trace: Trace) -> Self {
         let roster = Roster::new(&plan);
         let count = roster.nodes();
@@ -129,6 +141,7 @@ impl World {
             queue,
             records: 0,
             loaded: 0,
+            worked_in: Default::default(),
         }
     }
 
