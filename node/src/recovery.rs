@@ -639,7 +639,8 @@ impl Progress {
 
     fn say(&mut self, height: Height) {
         self.bar.at(height.0);
-        if self.said.elapsed() >= SAY_EVERY {
+        // Whoever sees the bar needs no lines, which would be written into it.
+        if !self.bar.is_shown() && self.said.elapsed() >= SAY_EVERY {
             self.said = Instant::now();
             let of = self.last.unwrap_or_default();
             tracing::info!(block = %height, %of, "{} are made again", self.what);

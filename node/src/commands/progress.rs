@@ -28,6 +28,11 @@ impl Progress {
         }
     }
 
+    /// Whether somebody at a terminal sees it.
+    pub const fn is_shown(&self) -> bool {
+        self.shown
+    }
+
     /// One step more is done.
     pub fn step(&mut self) {
         self.at(self.done.saturating_add(1));
