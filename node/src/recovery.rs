@@ -152,6 +152,9 @@ pub enum RecoveryError {
     /// A write failed.
     #[error(transparent)]
     Fatal(#[from] Fatal),
+    /// A write of the process that makes the index failed.
+    #[error("the process that makes the index could not write: {0}")]
+    NotWritten(String),
     /// The file system says no.
     #[error(transparent)]
     File(#[from] files::FileError),
@@ -293,12 +296,14 @@ pub trait Elsewhere: Sync {
 }
 
 /// What became of an index that was made elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Made {
     /// All was made.
     Whole,
     /// It was told to stop: what is made is kept.
     Stopped,
+    /// A write or sync failed, and what was said of it.
+    NotWritten(String),
 }
 
 /// The same, and says when it takes long.

@@ -182,6 +182,44 @@ fn the_index_is_made_by_a_process_of_its_own() {
     running.network.stop(0).unwrap();
 }
 
+/// A sync that fails there ends the node too, as one of its own does; the next start has a whole disk.
+#[test]
+fn a_maker_that_cannot_write_ends_its_node() {
+    let mut running = Running::founded();
+    synthetic::fill(&running.network, 0, RECORDS, |_| ()).unwrap();
+    let shim = campaign::build_shim(&running.network, "failing").unwrap();
+    let (order, calls) = (
+        running.network.dir().join("order"),
+        running.network.dir().join("calls"),
+    );
+    // The maker's own: the node has no second one before it.
+    fs::write(&order, "1 index fdatasync 2 eio\n").unwrap();
+    let text = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let environment = [
+        ("LD_PRELOAD", text(&shim)),
+        ("FAULT_DIR", text(&running.dir(0).join("data"))),
+        ("FAULT_ARM", text(&order)),
+        ("FAULT_LOG", text(&calls)),
+    ];
+    running.network.start_with(0, &environment).unwrap();
+    wait_for("it ends", || (!running.network.is_running(0)).then_some(()));
+    let calls = fs::read_to_string(&calls).unwrap();
+    assert!(calls.contains("! index fdatasync 2 eio"), "{calls}");
+    let log = running.log(0);
+    assert_eq!(running.network.exit_code(0), Some(74), "{log}");
+    assert!(
+        log.contains("the process that makes the index could not write"),
+        "{log}"
+    );
+    running.network.start(0).unwrap();
+    let api = running.api(0);
+    wait_for("the index stands", || {
+        let answer = http::get(api, "/v1/authorities").ok()?;
+        (answer.status == 200).then_some(())
+    });
+    running.network.stop(0).unwrap();
+}
+
 /// The setting's effect is a figure (docs/performance.md): the peak with ten million records.
 #[test]
 fn reindex_begins_once_more_with_one_arena_for_its_memory() {

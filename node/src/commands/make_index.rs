@@ -9,20 +9,23 @@ use super::Failure;
 use super::run::RunError;
 use crate::arenas;
 use crate::config::Config;
+use crate::exit::Exit;
 use crate::recovery::{self, Elsewhere, Made, Making, RecoveryError};
 use genesis::container::Founding;
 use ledger::id::Height;
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// How often the child's end is looked for.
 const LOOK: Duration = Duration::from_millis(20);
+/// Most bytes of what it says of its end.
+const MAX_SAID: u64 = 4_096;
 
 /// The child: makes the index of a node whose lock its parent holds, up to this block.
 ///
@@ -94,18 +97,41 @@ impl Elsewhere for ByChild<'_> {
             .args(["--upto", &upto.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            // What goes wrong there goes wrong here again, and is said then.
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             // An interrupt of the terminal is the node's to pass on.
             .process_group(0);
         arenas::allow_one(&mut command);
         let mut child = Running(command.spawn()?);
-        let lines = child.0.stdout.take();
+        let (lines, errors) = (child.0.stdout.take(), child.0.stderr.take());
         std::thread::scope(|scope| {
             scope.spawn(move || follow(lines, making));
-            child.wait(stop)
+            let said = scope.spawn(move || first_words(errors));
+            let status = child.wait(stop)?;
+            let said = said.join().unwrap_or_default();
+            if stop.is_cancelled() {
+                Ok(Made::Stopped)
+            } else if status.success() {
+                Ok(Made::Whole)
+            } else if status.code() == Some(Exit::Fatal.code().into()) {
+                // Whoever cannot write does not go on, wherever that was.
+                Ok(Made::NotWritten(said))
+            } else {
+                Err(io::Error::other(format!("it ended with {status}: {said}")))
+            }
         })
     }
+}
+
+/// What the child says of its end, in one line.
+fn first_words(errors: Option<ChildStderr>) -> String {
+    let mut said = Vec::new();
+    if let Some(errors) = errors {
+        // What cannot be read is not told.
+        errors.take(MAX_SAID).read_to_end(&mut said).ok();
+    }
+    let said = String::from_utf8_lossy(&said);
+    let first = said.lines().find(|line| !line.is_empty()).unwrap_or("");
+    first.trim_start_matches("error: ").to_owned()
 }
 
 /// Notes how far the child is, until its output ends.
@@ -124,15 +150,11 @@ fn follow(lines: Option<ChildStdout>, making: &Making) {
 struct Running(Child);
 
 impl Running {
-    fn wait(&mut self, stop: &CancellationToken) -> io::Result<Made> {
+    fn wait(&mut self, stop: &CancellationToken) -> io::Result<ExitStatus> {
         let mut told = false;
         loop {
             if let Some(status) = self.0.try_wait()? {
-                return match (status.success(), stop.is_cancelled()) {
-                    (_, true) => Ok(Made::Stopped),
-                    (true, false) => Ok(Made::Whole),
-                    (false, false) => Err(io::Error::other(format!("it ended with {status}"))),
-                };
+                return Ok(status);
             }
             if stop.is_cancelled() && !told {
                 told = true;

@@ -164,11 +164,14 @@ fn of_recovery(error: &RecoveryError) -> (Exit, Option<String>) {
         | RecoveryError::NoJournalId
         | RecoveryError::Guard(_)
         | RecoveryError::Fatal(_)
+        | RecoveryError::NotWritten(_)
         | RecoveryError::File(_)
         | RecoveryError::Stopped => None,
     };
     let exit = match error {
-        RecoveryError::Fatal(_) | RecoveryError::Record(_) => Exit::Fatal,
+        RecoveryError::Fatal(_) | RecoveryError::NotWritten(_) | RecoveryError::Record(_) => {
+            Exit::Fatal
+        }
         _ => Exit::Refused,
     };
     (exit, hint.map(str::to_owned))

@@ -157,6 +157,7 @@ impl Rebuild<'_> {
         match made {
             Ok(Made::Stopped) => return Err(RecoveryError::Stopped),
             Ok(Made::Whole) => {}
+            Ok(Made::NotWritten(said)) => return Err(RecoveryError::NotWritten(said)),
             Err(error) => tracing::warn!(
                 %error,
                 "the process that makes the index failed: this one goes on with it"
