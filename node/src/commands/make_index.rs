@@ -1,6 +1,5 @@
-//! The index, made by a process of its own while the node stands by: what making it takes in memory, above all while sled
-//! writes keys in no order, is given back when that process ends, and the node opens what was made. It has one arena
-//! ([`crate::arenas`]).
+//! The index, made by a process of its own while the node stands by: what making it takes in memory is given back when that
+//! process ends, and the node opens what was made. It has one arena ([`crate::arenas`]).
 //!
 //! The child is told to stop by SIGTERM; it closes what it has, and the next start goes on from there. It says on its
 //! standard output which block it is at. It ends with the node, however that ends.
